@@ -1,0 +1,1 @@
+"""Networks, losses, training and scoring for compact novelty detectors. PyTorch only."""

@@ -1,0 +1,35 @@
+"""Cost of a network: parameters and FLOPs."""
+
+import logging
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """``flops`` as fvcore counts them (one multiply-accumulate = 1), for the given input."""
+
+    params: int
+    flops: int
+
+
+def complexity(network: nn.Module, example: Tensor) -> Complexity:
+    """Count parameters and, for one forward pass of ``example`` (B, C, H, W), FLOPs.
+
+    The network is counted in evaluation mode and left in the mode it was found in.
+    Additions, activations and pooling that fvcore has no rule for count as nothing,
+    which is how both papers' figures come out (papers.md, golden numbers).
+    """
+    from fvcore.nn import FlopCountAnalysis  # seconds to import, and few callers count
+
+    training = network.training
+    network.eval()
+    try:
+        analysis = FlopCountAnalysis(network, example)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        logging.getLogger("fvcore").setLevel(logging.ERROR)
+        flops = int(analysis.total())
+    finally:
+        network.train(training)
+    return Complexity(params=sum(p.numel() for p in network.parameters()), flops=flops)

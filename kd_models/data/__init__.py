@@ -1,0 +1,26 @@
+"""Datasets for novelty detection: a row for each, loaders, and the one-class task."""
+
+from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
+from kd_models.data.image_set import DatasetRow, ImageSet, Split
+from kd_models.data.load import load
+from kd_models.data.one_class import OneClassData, one_class
+from kd_models.data.preprocess import to_model_input
+from kd_models.data.read_image import read_image
+from kd_models.data.rows import DATASETS, dataset_row, resolve_class
+
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "DatasetMissing",
+    "DatasetRow",
+    "ImageSet",
+    "OneClassData",
+    "Split",
+    "UnreadableImage",
+    "dataset_row",
+    "load",
+    "one_class",
+    "read_image",
+    "resolve_class",
+    "to_model_input",
+]

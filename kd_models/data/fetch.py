@@ -1,0 +1,70 @@
+"""Fetching a public dataset: one process at a time, and an error one can act on."""
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from kd_models.data.errors import DatasetMissing
+from kd_models.data.image_set import LoadOptions
+
+# What torchvision's download and readers raise: no network, a full disk, a damaged archive, and
+# (IDX files carry no checksum once unpacked) assertions and look-ups on half-written files.
+_FAILURES = (
+    RuntimeError,
+    OSError,
+    HTTPException,
+    EOFError,
+    zlib.error,
+    tarfile.TarError,
+    AssertionError,
+    LookupError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files of a public dataset: where they belong, and where they come from."""
+
+    folder: Path
+    names: tuple[str, ...]
+    source: str
+    elsewhere: tuple[Path, ...] = ()
+
+
+@contextmanager
+def fetching(name: str, root: Path, files: Files, options: LoadOptions) -> Iterator[None]:
+    """Around reading (and, if allowed, downloading) the dataset `name`.
+
+    Raises DatasetMissing for whatever goes wrong inside: it names the folder, the reason, and the
+    files to put there by hand.
+    """
+    try:
+        with ExitStack() as stack:
+            if options.download:
+                _wait_for_others(root, stack)
+            yield
+    except _FAILURES as error:
+        where = " or ".join(map(str, (files.folder, *files.elsewhere)))
+        reason = str(error) or type(error).__name__
+        remedy = "Allow the download, or put" if not options.download else "To do without, put"
+        raise DatasetMissing(
+            f"{name}: no usable files in {where} ({reason}). {remedy} these files into "
+            f"{files.folder}: {', '.join(files.names)} (from {files.source})"
+        ) from error
+
+
+def _wait_for_others(root: Path, stack: ExitStack) -> None:
+    """Workers on one machine share `root`: none may read what another is still unpacking."""
+    from filelock import FileLock
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FileLock(root / ".download.lock"))
+    except OSError:
+        # Not writable for us: then nothing is being unpacked there by us either.
+        return

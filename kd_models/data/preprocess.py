@@ -1,0 +1,60 @@
+"""From raw images to what the networks get.
+
+Shapes: N images, C channels, H x W as stored, S x S as wanted.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kd_models.data.errors import DataError
+from kd_models.data.image_set import Images
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
+_CHUNK_VALUES = 1 << 23
+
+
+def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
+    """Resizes and scales raw images: float32 (N, channels, S, S) in [-1, 1].
+
+    `images`: uint8, (N, C, H, W) or a sequence of (C, H, W), C 1 or 3. Bilinear with
+    antialiasing, to exactly S x S whatever the aspect ratio. Grey is repeated to three channels;
+    RGB becomes grey by the BT.601 luma weights. Works in chunks, so that the memory needed beyond
+    the result does not grow with N, also where the sequence reads its images only when asked.
+
+    Raises DataError for another dtype or number of channels.
+    """
+    if channels not in (1, 3):
+        raise DataError(f"channels is {channels}; the networks take 1 (grey) or 3 (RGB)")
+    if image_size < 1:
+        raise DataError(f"image_size is {image_size}; expected at least 1")
+    result = torch.empty(len(images), channels, image_size, image_size)
+    if isinstance(images, Tensor):
+        if images.ndim != 4:
+            raise DataError(f"images have shape {tuple(images.shape)}; expected (N, C, H, W)")
+        step = max(1, _CHUNK_VALUES // max(1, images[:1].numel()))
+        for start in range(0, len(images), step):
+            result[start : start + step] = _convert(
+                images[start : start + step], image_size, channels
+            )
+    else:
+        for index in range(len(images)):
+            image = images[index]
+            if image.ndim != 3:
+                raise DataError(f"an image has shape {tuple(image.shape)}; expected (C, H, W)")
+            result[index] = _convert(image[None], image_size, channels)[0]
+    return result
+
+
+def _convert(images: Tensor, size: int, channels: int) -> Tensor:
+    if images.dtype != torch.uint8:
+        raise DataError(f"images are {images.dtype}; expected raw uint8 values, 0 to 255")
+    if images.shape[1] not in (1, 3):
+        raise DataError(f"images have {images.shape[1]} channels; expected 1 (grey) or 3 (RGB)")
+    x = images.float()
+    if channels == 1 and x.shape[1] == 3:
+        x = (x * x.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    if x.shape[2:] != (size, size):
+        x = functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
+    x = x.clamp(0, 255) / 127.5 - 1
+    return x.expand(-1, channels, -1, -1)

@@ -1,0 +1,149 @@
+"""The datasets by name, and their classes by name."""
+
+import difflib
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from kd_models.data.digits import load_digits
+from kd_models.data.errors import DataError
+from kd_models.data.folder import load_folder
+from kd_models.data.idx_sets import load_fmnist, load_mnist
+from kd_models.data.image_set import DatasetRow, LoadOptions, Splits
+from kd_models.data.torchvision_sets import load_cifar10, load_stl10, load_svhn
+
+_FOLDER = "folder:"
+
+
+def _indexed(names: Iterable[str]) -> dict[str, str]:
+    return {str(index): name for index, name in enumerate(names)}
+
+
+_DIGITS = _indexed("0123456789")
+_FASHION = _indexed(
+    "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
+)
+_CIFAR10 = _indexed("airplane automobile bird cat deer dog frog horse ship truck".split())
+_STL10 = _indexed("airplane bird car cat deer dog horse monkey ship truck".split())
+
+_CIFAR_STUDENT = (8, 16, 64)
+_MNIST_STUDENT = (2, 4, 8)
+_FASHION_STUDENT = (1, 2, 4)
+
+DATASETS: Mapping[str, DatasetRow] = {
+    row.name: row
+    for row in (
+        DatasetRow(
+            name="digits",
+            channels=1,
+            image_size=32,
+            classes=_DIGITS,
+            student_widths=_MNIST_STUDENT,
+            load=load_digits,
+        ),
+        DatasetRow(
+            name="mnist",
+            channels=1,
+            image_size=32,
+            classes=_DIGITS,
+            student_widths=_MNIST_STUDENT,
+            load=load_mnist,
+        ),
+        DatasetRow(
+            name="fmnist",
+            channels=1,
+            image_size=32,
+            classes=_FASHION,
+            student_widths=_FASHION_STUDENT,
+            load=load_fmnist,
+        ),
+        DatasetRow(
+            name="cifar10",
+            channels=3,
+            image_size=32,
+            classes=_CIFAR10,
+            student_widths=_CIFAR_STUDENT,
+            load=load_cifar10,
+        ),
+        DatasetRow(
+            name="svhn",
+            channels=3,
+            image_size=32,
+            classes=_DIGITS,
+            student_widths=_CIFAR_STUDENT,
+            load=load_svhn,
+        ),
+        DatasetRow(
+            name="stl10",
+            channels=3,
+            image_size=32,
+            classes=_STL10,
+            student_widths=_CIFAR_STUDENT,
+            load=load_stl10,
+        ),
+    )
+}
+
+
+def dataset_row(name: str) -> DatasetRow:
+    """The row of a built-in dataset, or of "folder:PATH".
+
+    PATH is taken from the current folder where it is relative, and `~` is expanded: the row's
+    name holds it in full. Whether it is there, `load` finds out.
+
+    Raises DataError for an unknown name, with the valid ones and the nearest.
+    """
+    if name.startswith(_FOLDER):
+        return _folder_row(name.removeprefix(_FOLDER))
+    try:
+        return DATASETS[name]
+    except KeyError:
+        valid = [*DATASETS, f"{_FOLDER}PATH"]
+        raise DataError(f"no dataset {name!r}; {_choices(name, valid)}") from None
+
+
+def resolve_class(row: DatasetRow, value: str | int) -> str:
+    """The canonical key of a class given by key, index or display name (in any case).
+
+    Raises DataError for an unknown class, with the valid ones and the nearest.
+    """
+    keys = list(row.classes)
+    if isinstance(value, int):
+        # A bool is an int: a YAML "yes" must not be class 1.
+        if not isinstance(value, bool) and 0 <= value < len(keys):
+            return keys[value]
+    else:
+        wanted = value.strip().casefold()
+        for key, display in row.classes.items():
+            if wanted in (key.casefold(), display.casefold()):
+                return key
+    valid = [key if key == name else f"{key} ({name})" for key, name in row.classes.items()]
+    names = [*keys, *row.classes.values()]
+    raise DataError(f"{row.name} has no class {value!r}; {_choices(str(value), valid, names)}")
+
+
+def _folder_row(path: str) -> DatasetRow:
+    if not path.strip():
+        raise DataError("'folder:' names no folder; expected folder:PATH")
+    root = Path(os.path.abspath(Path(path).expanduser()))
+    return DatasetRow(
+        name=f"{_FOLDER}{root}",
+        channels=3,
+        image_size=32,
+        classes={"normal": "normal"},
+        student_widths=_CIFAR_STUDENT,
+        load=functools.partial(_load_tree, root),
+    )
+
+
+def _load_tree(tree: Path, root: Path, options: LoadOptions) -> Splits:
+    """A folder dataset lies where its name says, not under the datasets' `root`."""
+    return load_folder(tree, options)
+
+
+def _choices(given: str, valid: list[str], names: list[str] | None = None) -> str:
+    by_folded = {name.casefold(): name for name in names or valid}
+    nearest = difflib.get_close_matches(given.strip().casefold(), by_folded, n=1, cutoff=0.5)
+    hint = f"; did you mean {by_folded[nearest[0]]}?" if nearest else ""
+    return f"expected one of {', '.join(valid)}{hint}"

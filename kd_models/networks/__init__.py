@@ -1,0 +1,1 @@
+"""Networks: plain single-lane PyTorch modules; widths and channels are arguments."""

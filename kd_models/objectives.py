@@ -1,0 +1,128 @@
+"""What is minimised: one module for each optimizer.
+
+An objective's ``forward(batch)`` returns ``(terms, made)``: every loss term under its own name
+with their weighted sum under ``loss``, and detached tensors that the next objective of the same
+step reads from the batch. Each is run forward once per backward, which is what lets DDP wrap it.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from kd_models.losses import Distance, cross_entropy, distillation_terms, gan_terms
+from kd_models.networks.gan import Discriminator, Generator, Reconstruction
+from kd_models.structures import Structure, Term
+from kd_models.values import Value
+
+Batch = dict[str, Tensor]
+"""``x`` (B, C, S, S), and by name what objectives and fixed teachers hand on."""
+
+LOSS = "loss"
+
+
+class GanWeights(Value):
+    """w_con, w_enc and w_adv of L_g (P-KDGAN, Eq. 5)."""
+
+    con: float = 10.0
+    enc: float = 1.0
+    adv: float = 1.0
+
+
+class DistillationWeights(Value):
+    """w_1, w_x and w_2 of K_l (P-KDGAN, Eq. 6)."""
+
+    k1: float = 1.0
+    kx: float = 1.0
+    k2: float = 1.0
+
+
+def _weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+class GeneratorObjective(nn.Module):
+    """L_g of every generator that trains on its own losses, plus K_l.
+
+    Args:
+        structure: which losses are in use.
+        generators: by role, ``teacher`` and / or ``student``: those that train here.
+        critics: by role, the discriminators whose features S_adv compares. They are read, not
+            trained: gradients pass through them but stop short of their weights, so that they
+            can belong to another optimizer and another DDP wrapper.
+        gan_weights: by role.
+        joint_teacher: whether K_l also trains a teacher that trains (default no: papers.md).
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        generators: Mapping[str, Generator],
+        critics: Mapping[str, Discriminator],
+        gan_weights: Mapping[str, GanWeights],
+        distillation_weights: DistillationWeights,
+        distance: Distance,
+        joint_teacher: bool = False,
+    ) -> None:
+        super().__init__()
+        self.generators = nn.ModuleDict(generators)
+        # In a tuple, so that torch registers no parameters of theirs here.
+        self._critics = tuple(critics.items())
+        self._distils = Term.KL in structure.terms
+        self._distance: Distance = distance
+        self._joint_teacher = joint_teacher
+        self._weights = {
+            f"{role}/{term}": weight
+            for role, weights in gan_weights.items()
+            for term, weight in weights.model_dump().items()
+        } | {f"kd/{term}": weight for term, weight in distillation_weights.model_dump().items()}
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        x = batch["x"]
+        made = {role: generator(x) for role, generator in self.generators.items()}
+        terms: dict[str, Tensor] = {}
+        for role, critic in self._critics:
+            f_x = _features(critic, x)
+            f_x_hat = _features(critic, made[role].x_hat_BCSS)
+            own = gan_terms(x, made[role], f_x, f_x_hat, self._distance)
+            terms |= {f"{role}/{name}": term for name, term in own.items()}
+        if self._distils:
+            teacher = made["teacher"] if "teacher" in made else fixed_targets(batch)
+            if not self._joint_teacher:
+                teacher = Reconstruction(*(t.detach() for t in teacher))
+            shared = distillation_terms(made["student"], teacher, self._distance)
+            terms |= {f"kd/{name}": term for name, term in shared.items()}
+        terms[LOSS] = _weighted_sum(terms, self._weights)
+        return terms, {f"{role}/x_hat": m.x_hat_BCSS.detach() for role, m in made.items()}
+
+
+class DiscriminatorObjective(nn.Module):
+    """L_d: mean cross-entropy of each discriminator on real and reconstructed images."""
+
+    def __init__(self, discriminators: Mapping[str, Discriminator]) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleDict(discriminators)
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        terms: dict[str, Tensor] = {}
+        for role, discriminator in self.discriminators.items():
+            terms[f"{role}/ce_real"] = cross_entropy(discriminator(batch["x"])[0], real=True)
+            fake_logit = discriminator(batch[f"{role}/x_hat"])[0]
+            terms[f"{role}/ce_fake"] = cross_entropy(fake_logit, real=False)
+        terms[LOSS] = _weighted_sum(terms, dict.fromkeys(terms, 0.5))
+        return terms, {}
+
+
+def _features(critic: Discriminator, x: Tensor) -> Tensor:
+    frozen = {name: parameter.detach() for name, parameter in critic.named_parameters()}
+    features: Tensor = functional_call(critic, frozen, (x,))[1]
+    return features
+
+
+TARGET_KEYS = ("target/z1", "target/x_hat", "target/z2")
+
+
+def fixed_targets(batch: Batch) -> Reconstruction:
+    """A fixed teacher's outputs for the batch, computed beforehand (see targets.py)."""
+    return Reconstruction(*(batch[key] for key in TARGET_KEYS))

@@ -1,0 +1,188 @@
+"""P-KDGAN (IJCAI 2020): the networks, objectives and score of one training step of a structure."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from kd_models.losses import Distance, per_image_distance
+from kd_models.networks.gan import Discriminator, Generator, Normalisation
+from kd_models.objectives import (
+    TARGET_KEYS,
+    Batch,
+    DiscriminatorObjective,
+    DistillationWeights,
+    GanWeights,
+    GeneratorObjective,
+)
+from kd_models.structures import STRUCTURES, Structure, Term
+from kd_models.values import Value
+from kd_models.world import World
+
+Width = Annotated[int, Field(ge=1)]
+Widths = tuple[Width, Width, Width]
+
+TEACHER_WIDTHS: Widths = (64, 128, 256)
+
+EVALUATION_BATCH = 256
+
+
+class NetworkConfig(Value):
+    """One generator and discriminator pair."""
+
+    channels: Annotated[int, Field(ge=1)]
+    widths: Widths
+    normalisation: Normalisation = "batch"
+
+    def generator(self) -> Generator:
+        return Generator(self.channels, self.widths, self.normalisation)
+
+    def discriminator(self) -> Discriminator:
+        return Discriminator(self.channels, self.widths, self.normalisation)
+
+
+class StepConfig(Value):
+    """Everything about one training step that its result depends on, but data and recipe.
+
+    A role that the structure does not use is None, and so are weights of losses not in use:
+    two steps that train the same thing have the same config.
+    """
+
+    structure: str
+    teacher: NetworkConfig | None = None
+    student: NetworkConfig | None = None
+    teacher_weights: GanWeights | None = None
+    student_weights: GanWeights | None = None
+    distillation_weights: DistillationWeights | None = None
+    distance: Distance = "mse"
+    joint_teacher: bool = False
+    """whether K_l also trains a teacher that trains (the paper leaves it open)"""
+
+
+class GanLearner:
+    """The networks of one step with what trains and scores them, as ``fit`` consumes it.
+
+    Args:
+        config: the step.
+        seed: seeds the initial weights; teacher and student draw from streams of their own.
+    """
+
+    def __init__(self, config: StepConfig, seed: int) -> None:
+        self.config = config
+        self.structure: Structure = STRUCTURES[config.structure]
+        self._generators: dict[str, Generator] = {}
+        self._discriminators: dict[str, Discriminator] = {}
+        for role, network, adversarial in (
+            ("teacher", config.teacher, self.structure.trains_teacher),
+            ("student", config.student, Term.LD_S in self.structure.terms),
+        ):
+            if network is None:
+                continue
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_stream(seed, role))
+                self._generators[role] = network.generator()
+                if adversarial:
+                    self._discriminators[role] = network.discriminator()
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Every network by name, ``student.generator`` and so on."""
+        return {
+            **{f"{role}.generator": g for role, g in self._generators.items()},
+            **{f"{role}.discriminator": d for role, d in self._discriminators.items()},
+        }
+
+    @property
+    def trained(self) -> dict[str, nn.Module]:
+        """The networks that this step trains; a fixed teacher is not among them."""
+        fixed = () if self.structure.trains_teacher else ("teacher.generator",)
+        return {name: network for name, network in self.networks.items() if name not in fixed}
+
+    def load(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Start from earlier steps' networks, given as state dicts by name.
+
+        Networks that are not given keep their initial weights; those the step lacks are ignored.
+        """
+        for name, network in self.networks.items():
+            if name in weights:
+                network.load_state_dict(dict(weights[name]))
+
+    def objectives(self) -> list[nn.Module]:
+        """What is minimised at every step, in order; one optimizer each."""
+        config = self.config
+        roles = ("student",) * self.structure.trains_student
+        roles += ("teacher",) * self.structure.trains_teacher
+        weights = {"teacher": config.teacher_weights, "student": config.student_weights}
+        objectives: list[nn.Module] = [
+            GeneratorObjective(
+                self.structure,
+                {role: self._generators[role] for role in roles},
+                self._discriminators,
+                {role: w for role, w in weights.items() if w is not None},
+                config.distillation_weights or DistillationWeights(),
+                config.distance,
+                config.joint_teacher,
+            )
+        ]
+        if self._discriminators:
+            objectives.append(DiscriminatorObjective(self._discriminators))
+        return objectives
+
+    def targets(self, images: Tensor, world: World) -> Batch:
+        """Return a fixed teacher's outputs for ``images`` (N, C, S, S), computed once.
+
+        The teacher is in evaluation mode, so an image's target does not depend on its batch.
+        Empty where no fixed teacher is in use.
+        """
+        if not self.structure.distils or self.structure.trains_teacher:
+            return {}
+        teacher = self._generators["teacher"].to(world.device).eval()
+        z = self.latent_size(teacher)
+        outputs = world.map_rows(
+            lambda rows: in_batches(
+                lambda x: torch.cat([part.flatten(1) for part in teacher(x)], 1), rows
+            ),
+            images,
+        )
+        z1, x_hat, z2 = outputs.split([z, images[0].numel(), z], dim=1)
+        parts = (z1.contiguous(), x_hat.reshape(images.shape), z2.contiguous())
+        return dict(zip(TARGET_KEYS, parts, strict=True))
+
+    @staticmethod
+    def latent_size(generator: Generator) -> int:
+        return generator.encoder.head.out_channels
+
+    def score(self, images: Tensor, world: World) -> Tensor:
+        """Return the novelty scores (N,) of images (N, C, S, S) by the network of interest."""
+        generator = self._generators[self.structure.scored]
+        training = generator.training
+        generator.eval()
+        scores = world.map_rows(
+            lambda rows: novelty_scores(generator, rows, self.config.distance), images
+        )
+        generator.train(training)
+        return scores
+
+
+def novelty_scores(generator: nn.Module, images: Tensor, distance: Distance) -> Tensor:
+    """Return S_enc (P-KDGAN, Eq. 3) of every image (N, C, S, S) on its own, (N,)."""
+
+    def score(x: Tensor) -> Tensor:
+        z1, _, z2 = generator(x)
+        return per_image_distance(z1, z2, distance)
+
+    return in_batches(score, images)
+
+
+@torch.no_grad()
+def in_batches(compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Return ``compute`` of all rows, a bounded number at a time."""
+    return torch.cat([compute(part) for part in rows.split(EVALUATION_BATCH)])
+
+
+def _stream(seed: int, role: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{role}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")

@@ -1,0 +1,18 @@
+"""What every config value in the project has in common: frozen, checked, nothing unknown."""
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """A frozen value that rejects unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Say what was meant: ``; did you mean epochs?`` or an empty string when nothing is near."""
+    near = difflib.get_close_matches(str(name), list(valid), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

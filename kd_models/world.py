@@ -1,0 +1,66 @@
+"""The processes that train one network together, and the few things they exchange."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class World:
+    """``size`` processes, of which this is ``rank``. Alone by default."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """Average the gradients of ``objective`` over all processes at every backward.
+
+        Buffers are not broadcast at every step (that would write to them between two forwards
+        of one backward); :meth:`average_buffers` does it once an epoch.
+        """
+        if self.size == 1:
+            return objective
+        return DistributedDataParallel(objective, broadcast_buffers=False)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of ``values`` over all processes."""
+        if self.size == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values)
+        return values / self.size
+
+    def average_buffers(self, *modules: nn.Module) -> None:
+        """Give every process the same running statistics: their mean.
+
+        Each process sees its own part of every batch, so its running averages differ.
+        """
+        buffers = [b for m in modules for b in m.buffers() if b.is_floating_point()]
+        if self.size == 1 or not buffers:
+            return
+        flat = self.mean(torch.cat([b.flatten() for b in buffers]))
+        for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
+
+    def map_rows(self, compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Return ``compute(rows)``, each process computing a part and all receiving the whole.
+
+        Args:
+            compute: (n, ...) -> (n, ...), each row on its own.
+            rows: (N, ...), the same in every process.
+
+        Rows that pad the last part to equal length are dropped again, so none counts twice.
+        """
+        if self.size == 1:
+            return compute(rows)
+        share = -(-len(rows) // self.size)
+        own = torch.arange(self.rank * share, (self.rank + 1) * share).clamp(max=len(rows) - 1)
+        part = compute(rows[own.to(rows.device)]).contiguous()
+        parts = [torch.empty_like(part) for _ in range(self.size)]
+        dist.all_gather(parts, part)
+        return torch.cat(parts)[: len(rows)]
