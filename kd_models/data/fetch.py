@@ -50,11 +50,12 @@ def fetching(name: str, root: Path, files: Files, options: LoadOptions) -> Itera
             yield
     except _FAILURES as error:
         where = " or ".join(map(str, (files.folder, *files.elsewhere)))
-        reason = str(error) or type(error).__name__
-        remedy = "Allow the download, or put" if not options.download else "To do without, put"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        remedy = "To do without the download," if options.download else "Allow the download, or"
         raise DatasetMissing(
-            f"{name}: no usable files in {where} ({reason}). {remedy} these files into "
-            f"{files.folder}: {', '.join(files.names)} (from {files.source})"
+            f"{name}: no usable files in {where} ({reason}). {remedy} put these files into "
+            f"{files.folder}, in place of any that are there: {', '.join(files.names)} "
+            f"(from {files.source})"
         ) from error
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from kd_models.data.errors import DataError, UnreadableImage
 from kd_models.data.fingerprint import fingerprint_files
 from kd_models.data.image_set import LoadOptions, Split, Splits, Unreadable
-from kd_models.data.read_image import SUFFIXES, decode
+from kd_models.data.read_image import SUFFIXES, decode, read_bytes
 
 _TREE = """\
 {root}
@@ -55,7 +55,7 @@ class ImageFiles(Sequence[Tensor]):
             return ImageFiles(self._root, self.files[index])
         file = self.files[index]
         path = self._root / file.name
-        content = _read_bytes(path)
+        content = read_bytes(path)
         if hashlib.sha256(content).digest() != file.sha256:
             raise DataError(f"{path} changed while it was in use; load the dataset again")
         return decode(content, path)
@@ -101,7 +101,7 @@ def _readable(root: Path, part: str, unreadable: Unreadable, skipped: list[str])
     for name in names:
         path = root / name
         try:
-            content = _read_bytes(path)
+            content = read_bytes(path)
             decode(content, path)
         except UnreadableImage as error:
             if unreadable == "stop":
@@ -131,13 +131,6 @@ def _image_paths(folder: Path) -> Iterator[Path]:
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _expected(root: Path, problem: str) -> str:

@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,12 @@ def _load(name: str, reader: Any, root: Path, options: LoadOptions, *elsewhere: 
     with fetching(name, root, files, options):
         for folder in (raw, *elsewhere):
             if all(_find(folder, name) for name in _NAMES):
-                return _read(folder)
+                try:
+                    return _read(folder)
+                except (EOFError, gzip.BadGzipFile, zlib.error):
+                    # A download that was cut short: torchvision fetches that file again.
+                    if folder != raw or not options.download:
+                        raise
         if not options.download:
             raise FileNotFoundError("not all files are there")
         reader(root, download=True)

@@ -20,7 +20,7 @@ def load(
     """
     row = dataset_row(name)
     splits = row.load(
-        Path(root).expanduser(), LoadOptions(unreadable=unreadable, download=download)
+        Path(root).expanduser().absolute(), LoadOptions(unreadable=unreadable, download=download)
     )
     return ImageSet(
         row=row,

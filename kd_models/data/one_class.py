@@ -1,4 +1,4 @@
-"""The task: one class is normal and trained on alone; whatever else the test split holds is novel."""
+"""The task: one class is normal and trained on alone; all else in the test split is novel."""
 
 from dataclasses import dataclass
 
@@ -77,4 +77,8 @@ def _select(images: Images, chosen: Tensor) -> Images:
     if isinstance(images, Tensor):
         return images[chosen]
     # A folder's training images are all normal: kept as the sequence that reads them one by one.
-    return images if bool(chosen.all()) else [images[i] for i in torch.nonzero(chosen).flatten()]
+    return (
+        images
+        if bool(chosen.all())
+        else [images[i] for i in torch.nonzero(chosen).flatten().tolist()]
+    )

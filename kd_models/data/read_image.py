@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from kd_models.data.errors import UnreadableImage
 
-SUFFIXES = frozenset(
-    ".apng .avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm"
-    " .qoi .ras .sgi .tga .tif .tiff .webp".split()
+_FORMATS = (
+    "png apng jpg jpeg jpe jfif bmp dib gif tif tiff webp avif jp2 j2k jpx pbm pgm ppm pnm"
+    " pcx qoi ras sgi tga"
 )
+SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
 """File suffixes, in lower case, by which a folder dataset knows its images."""
 
 _GREY = ("1", "L", "LA", "La")
@@ -29,11 +30,15 @@ def read_image(path: Path | str) -> Tensor:
     Raises UnreadableImage, naming the file, where it is missing, damaged or no such image.
     """
     path = Path(path)
+    return decode(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes; raises UnreadableImage, naming the file, where they cannot be read."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UnreadableImage(f"{path} cannot be read: {error.strerror}") from error
-    return decode(content, path)
 
 
 def decode(content: bytes, path: Path) -> Tensor:
@@ -46,7 +51,7 @@ def decode(content: bytes, path: Path) -> Tensor:
     # Pillow's decoders raise anything at all on damaged files: OSError, SyntaxError, struct.error.
     except Exception as error:
         reason = str(error) or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, UnidentifiedImageError):
             reason = "the file is empty" if not content else "no known image format"
         raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
 

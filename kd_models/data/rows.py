@@ -3,7 +3,7 @@
 import difflib
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from kd_models.data.digits import load_digits
@@ -16,16 +16,16 @@ from kd_models.data.torchvision_sets import load_cifar10, load_stl10, load_svhn
 _FOLDER = "folder:"
 
 
-def _indexed(names: Iterable[str]) -> dict[str, str]:
-    return {str(index): name for index, name in enumerate(names)}
+def _indexed(names: str) -> dict[str, str]:
+    return {str(index): name for index, name in enumerate(names.split(", "))}
 
 
-_DIGITS = _indexed("0123456789")
+_DIGITS = _indexed("0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
 _FASHION = _indexed(
-    "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
+    "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
 )
-_CIFAR10 = _indexed("airplane automobile bird cat deer dog frog horse ship truck".split())
-_STL10 = _indexed("airplane bird car cat deer dog horse monkey ship truck".split())
+_CIFAR10 = _indexed("airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck")
+_STL10 = _indexed("airplane, bird, car, cat, deer, dog, horse, monkey, ship, truck")
 
 _CIFAR_STUDENT = (8, 16, 64)
 _MNIST_STUDENT = (2, 4, 8)
@@ -100,7 +100,7 @@ def dataset_row(name: str) -> DatasetRow:
         return DATASETS[name]
     except KeyError:
         valid = [*DATASETS, f"{_FOLDER}PATH"]
-        raise DataError(f"no dataset {name!r}; {_choices(name, valid)}") from None
+        raise DataError(f"no dataset {name!r}; {_choices(name, valid, valid)}") from None
 
 
 def resolve_class(row: DatasetRow, value: str | int) -> str:
@@ -119,7 +119,8 @@ def resolve_class(row: DatasetRow, value: str | int) -> str:
             if wanted in (key.casefold(), display.casefold()):
                 return key
     valid = [key if key == name else f"{key} ({name})" for key, name in row.classes.items()]
-    names = [*keys, *row.classes.values()]
+    # An index that is out of range is near to nothing.
+    names = [*keys, *row.classes.values()] if isinstance(value, str) else []
     raise DataError(f"{row.name} has no class {value!r}; {_choices(str(value), valid, names)}")
 
 
@@ -142,8 +143,8 @@ def _load_tree(tree: Path, root: Path, options: LoadOptions) -> Splits:
     return load_folder(tree, options)
 
 
-def _choices(given: str, valid: list[str], names: list[str] | None = None) -> str:
-    by_folded = {name.casefold(): name for name in names or valid}
+def _choices(given: str, valid: list[str], names: list[str]) -> str:
+    by_folded = {name.casefold(): name for name in names}
     nearest = difflib.get_close_matches(given.strip().casefold(), by_folded, n=1, cutoff=0.5)
     hint = f"; did you mean {by_folded[nearest[0]]}?" if nearest else ""
     return f"expected one of {', '.join(valid)}{hint}"

@@ -1,0 +1,5 @@
+"""What a person can put right: jobs print these without a traceback."""
+
+
+class UserError(Exception):
+    """Says what was wrong, where, what was expected and what to do."""

@@ -1,0 +1,253 @@
+"""From a spec to candidates, the distinct stages they need, and packs. Pure: no Ray, no I/O."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from kd_models.data import DatasetRow, resolve_class
+from kd_models.networks.gan import IMAGE_SIZE
+from kd_models.pkdgan import NetworkConfig, StepConfig, Widths
+from kd_models.recipe import Recipe
+from kd_models.structures import STRUCTURES, TEACHER, Structure, Term, chain
+from kd_models.values import Value
+from orchestrator.keys import SCHEMA, canonical_json, sha256
+from orchestrator.spec import LossWeights, SweepSpec
+
+
+class StageConfig(Value):
+    """The result-bearing settings of a stage, defaults included."""
+
+    method: str
+    dataset: str
+    normal_class: str
+    image_size: int
+    step: StepConfig
+    recipe: Recipe
+    seed: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run in a candidate's chain."""
+
+    config: StageConfig
+    fingerprint: str
+    """of the dataset's content"""
+    parents: tuple[str, ...]
+    """keys of the stages whose networks it starts from or learns from, oldest first"""
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the key is the hash of. Where a folder dataset lies is not part of it."""
+        config = self.config.model_dump(mode="json")
+        config["dataset"] = config["dataset"].partition(":")[0]
+        return {
+            "schema": SCHEMA,
+            "config": config,
+            "fingerprint": self.fingerprint,
+            "parents": list(self.parents),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return sha256(canonical_json(self.identity))
+
+    @property
+    def structure(self) -> Structure:
+        return STRUCTURES[self.config.step.structure]
+
+    @property
+    def kind(self) -> str:
+        """``teacher`` or ``student``."""
+        return self.structure.scored
+
+    @property
+    def title(self) -> str:
+        """A short name for tables and logs, not unique over seeds, widths and weights."""
+        return f"{self.config.dataset} {self.config.normal_class} {self.structure.name}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One student somebody may want."""
+
+    dataset: str
+    normal_class: str
+    method: str
+    structure: str
+    widths: Widths
+    weights: LossWeights
+    seed: int
+    stages: tuple[str, ...]
+    """keys of its chain, the student itself last"""
+
+    @property
+    def key(self) -> str:
+        """The key of the stage that is the student."""
+        return self.stages[-1]
+
+    def name(self) -> str:
+        """Say all of its axes in one line."""
+        weights = ",".join(f"{k}={v:g}" for k, v in self.weights.model_dump().items())
+        widths = "-".join(map(str, self.widths))
+        parts = (self.dataset, self.normal_class, self.structure, widths, weights)
+        return f"{' '.join(parts)} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Stages of one shape that one trial trains."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def key(self) -> str:
+        keys = [stage.key for stage in self.stages]
+        return keys[0] if len(keys) == 1 else sha256(canonical_json(keys))
+
+    @property
+    def parents(self) -> frozenset[str]:
+        return frozenset(parent for stage in self.stages for parent in stage.parents)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Candidates, and every distinct stage they need, parents before children."""
+
+    spec: SweepSpec
+    candidates: tuple[Candidate, ...]
+    stages: Mapping[str, Stage]
+
+    @cached_property
+    def candidate_of(self) -> Mapping[str, Candidate]:
+        """Candidates by the key of the stage that is the student."""
+        return {candidate.key: candidate for candidate in self.candidates}
+
+    @property
+    def stages_by_kind(self) -> dict[str, int]:
+        counts = Counter(stage.kind for stage in self.stages.values())
+        return {kind: counts[kind] for kind in ("teacher", "student")}
+
+    @property
+    def stages_by_step(self) -> dict[str, int]:
+        return dict(Counter(stage.structure.name for stage in self.stages.values()))
+
+    @property
+    def stages_without_sharing(self) -> dict[str, int]:
+        """What training every candidate on its own would take."""
+        kinds = Counter(
+            self.stages[key].kind for candidate in self.candidates for key in candidate.stages
+        )
+        return {kind: kinds[kind] for kind in ("teacher", "student")}
+
+    def epochs(self, finished: frozenset[str] = frozenset()) -> int:
+        """Epochs to train when the stages ``finished`` are in the store."""
+        return sum(s.config.recipe.epochs for k, s in self.stages.items() if k not in finished)
+
+    @property
+    def epochs_without_sharing(self) -> int:
+        return sum(
+            self.stages[key].config.recipe.epochs
+            for candidate in self.candidates
+            for key in candidate.stages
+        )
+
+    def packs(self, finished: frozenset[str] = frozenset()) -> tuple[Pack, ...]:
+        """Return what is left to train when the stages ``finished`` are in the store.
+
+        A finished student needs no parents, so a teacher missing from the store is trained
+        again only for a student that still needs it, or to be compared with.
+        """
+        return tuple(
+            Pack((stage,)) for key, stage in self.stages.items() if key not in finished
+        )
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What planning has to know of a dataset."""
+
+    row: DatasetRow
+    fingerprint: str
+
+
+def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts]) -> Plan:
+    """Expand a spec into candidates and the distinct stages behind them.
+
+    Two candidates that would train the very same student (they differ only in weights of losses
+    that their structure does not use) are one candidate.
+
+    Args:
+        facts: by dataset name, for every dataset of the spec.
+
+    Raises:
+        SpecError, DataError: a normal class that a dataset does not have.
+    """
+    stages: dict[str, Stage] = {}
+    candidates: dict[str, Candidate] = {}
+    for dataset in dict.fromkeys(spec.datasets):
+        fact = facts[dataset]
+        wanted = spec.classes_of(dataset, tuple(fact.row.classes))
+        classes = dict.fromkeys(resolve_class(fact.row, name) for name in wanted)
+        axes = product(classes, spec.structures, _widths(spec, fact.row), spec.loss_weights)
+        for (normal_class, structure, widths, weights), seed in product(axes, spec.seeds):
+            keys: list[str] = []
+            for step in _steps(spec, fact.row, structure, widths, weights):
+                config = StageConfig(
+                    method=spec.method,
+                    dataset=fact.row.name,
+                    normal_class=normal_class,
+                    image_size=IMAGE_SIZE,
+                    step=step,
+                    recipe=spec.teacher.training
+                    if step.structure == TEACHER.name
+                    else spec.training,
+                    seed=seed,
+                )
+                stage = Stage(config, fact.fingerprint, tuple(keys))
+                stages.setdefault(stage.key, stage)
+                keys.append(stage.key)
+            candidate = Candidate(
+                fact.row.name,
+                normal_class,
+                spec.method,
+                structure,
+                widths,
+                weights,
+                seed,
+                tuple(keys),
+            )
+            candidates.setdefault(candidate.key, candidate)
+    ordered = sorted(stages.values(), key=lambda stage: len(stage.parents))
+    return Plan(spec, tuple(candidates.values()), {stage.key: stage for stage in ordered})
+
+
+def _widths(spec: SweepSpec, row: DatasetRow) -> tuple[Widths, ...]:
+    return (row.student_widths,) if spec.student_widths == "paper" else spec.student_widths
+
+
+def _steps(
+    spec: SweepSpec, row: DatasetRow, structure: str, widths: Widths, weights: LossWeights
+) -> Iterator[StepConfig]:
+    """Yield the steps of a chain, a teacher first where one is needed."""
+    teacher = NetworkConfig(
+        channels=row.channels, widths=spec.teacher.widths, normalisation=spec.normalisation
+    )
+    student = teacher.model_copy(update={"widths": widths})
+    steps = chain(structure)
+    if any(step.distils for step in steps):
+        steps = (TEACHER, *steps)
+    for step in steps:
+        yield StepConfig(
+            structure=step.name,
+            teacher=teacher if step.distils or step.trains_teacher else None,
+            student=student if step.trains_student else None,
+            teacher_weights=spec.teacher.loss_weights if step.trains_teacher else None,
+            student_weights=weights.gan if Term.LG_S in step.terms else None,
+            distillation_weights=weights.distillation if step.distils else None,
+            distance=spec.distance,
+            joint_teacher=spec.teacher.joint and step.distils and step.trains_teacher,
+        )

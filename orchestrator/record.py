@@ -1,0 +1,112 @@
+"""What a stored stage holds, and how it is spelled in files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from orchestrator.keys import canonical_json
+from orchestrator.plan import Stage
+from orchestrator.store import CorruptStage, Store
+
+NETWORKS, SCORES, HISTORY, IDENTITY = (
+    "networks.safetensors",
+    "scores.safetensors",
+    "history.json",
+    "identity.json",
+)
+
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""state dicts by network name"""
+History = list[dict[str, float]]
+"""one row per epoch: ``epoch`` (from 1), ``seconds``, every term, AUROCs where evaluated"""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Novelty scores of the whole test split, in its order."""
+
+    scores: NDArray[np.float64]
+    novel: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+
+
+def write_stage(
+    store: Store, stage: Stage, networks: Weights, scores: Scores, history: History
+) -> None:
+    """Store a finished stage."""
+    flat = {
+        f"{network}/{name}": tensor.detach().cpu().contiguous()
+        for network, weights in networks.items()
+        for name, tensor in weights.items()
+    }
+    store.write(
+        stage.key,
+        {
+            NETWORKS: save_tensors(flat),
+            SCORES: save_arrays(
+                {"scores": scores.scores, "novel": scores.novel, "labels": scores.labels}
+            ),
+            HISTORY: json.dumps(history).encode(),
+            IDENTITY: canonical_json(stage.identity).encode(),
+        },
+    )
+
+
+def read_networks(store: Store, key: str) -> dict[str, dict[str, Tensor]]:
+    """Return the state dicts of the networks a stage trained, by name."""
+    networks: dict[str, dict[str, Tensor]] = {}
+    for path, tensor in load_tensors(store.read(key, NETWORKS)).items():
+        network, _, name = path.partition("/")
+        networks.setdefault(network, {})[name] = tensor
+    return networks
+
+
+def read_scores(store: Store, stage: Stage) -> Scores:
+    arrays = load_arrays(store.read(stage.key, SCORES))
+    return Scores(arrays["scores"], arrays["novel"], arrays["labels"])
+
+
+def read_history(store: Store, stage: Stage) -> History:
+    history: History = json.loads(store.read(stage.key, HISTORY))
+    return history
+
+
+def check_identity(store: Store, stage: Stage) -> None:
+    """Compare the stored identity with the one the key was made of.
+
+    Raises:
+        CorruptStage: they differ; the message shows where.
+    """
+    stored = json.loads(store.read(stage.key, IDENTITY))
+    differing = _differences(stored, json.loads(canonical_json(stage.identity)))
+    if differing:
+        raise CorruptStage(f"stage {stage.key} holds something else: {'; '.join(differing)}")
+
+
+def _differences(stored: Any, wanted: Any, where: str = "") -> list[str]:
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        return [
+            line
+            for name in sorted(stored.keys() | wanted.keys())
+            for line in _differences(stored.get(name), wanted.get(name), f"{where}.{name}")
+        ]
+    return [] if stored == wanted else [f"{where[1:]} is {stored!r}, not {wanted!r}"]
+
+
+def to_scores(scores: Tensor, novel: Tensor, labels: Tensor) -> Scores:
+    """Bring a split's scores to the form metrics take."""
+    return Scores(
+        scores.detach().to("cpu", torch.float64).numpy(),
+        novel.cpu().numpy(),
+        labels.cpu().numpy(),
+    )

@@ -1,0 +1,63 @@
+"""The table at the end of a sweep."""
+
+import io
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.results import CandidateResult
+
+_COLUMNS = ("AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs")
+
+
+def candidates_table(results: list[CandidateResult], protocol: str) -> Table:
+    """Return one row per candidate: quality, difference to its teacher, cost.
+
+    Axes that are the same for every candidate have no column.
+    """
+    table = Table(title=f"candidates (protocol {protocol})")
+    axes = {
+        "dataset": lambda r: r.candidate.dataset,
+        "class": lambda r: r.candidate.normal_class,
+        "structure": lambda r: r.candidate.structure,
+        "widths": lambda r: "-".join(map(str, r.candidate.widths)),
+        "weights": lambda r: ",".join(
+            f"{k}={v:g}" for k, v in r.candidate.weights.model_dump().items()
+        ),
+        "seed": lambda r: str(r.candidate.seed),
+    }
+    always = ("dataset", "class", "structure")
+    shown = {
+        name: value
+        for name, value in axes.items()
+        if name in always or len({value(r) for r in results}) > 1
+    }
+    for name in shown:
+        table.add_column(name)
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for result in results:
+        table.add_row(*(value(result) for value in shown.values()), *_cells(result))
+    return table
+
+
+def _cells(result: CandidateResult) -> tuple[str, ...]:
+    if result.evaluation is None or result.cost is None:
+        return (result.status,) + ("",) * (len(_COLUMNS) - 1)
+    found, difference = result.evaluation, result.difference
+    return (
+        f"{found.auroc:.4f}",
+        f"{found.gmean:.4f}",
+        f"{found.fpr:.4f}",
+        f"{found.fnr:.4f}",
+        "-" if difference is None else f"{difference:+.4f}",
+        f"{result.cost.params:,}",
+        f"{result.cost.flops:,}",
+    )
+
+
+def render_plain(table: Table) -> str:
+    """Return the table as text without colours, for files and logs."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=200).print(table)
+    return buffer.getvalue()

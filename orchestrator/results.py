@@ -1,0 +1,128 @@
+"""What a sweep came to: one result per candidate, read from the store."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from kd_models.complexity import Complexity, complexity
+from kd_models.metrics import Evaluation, evaluate
+from kd_models.networks.gan import example_images
+from kd_models.pkdgan import NetworkConfig
+from kd_models.protocol import Protocol, holdout_split
+from orchestrator.plan import Candidate, Plan, Stage
+from orchestrator.record import Scores, read_scores
+from orchestrator.store import CorruptStage, Store
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """A candidate and what became of it."""
+
+    candidate: Candidate
+    status: str
+    """``finished``, ``failed`` or ``skipped`` (a stage it needs failed)"""
+    reason: str = ""
+    evaluation: Evaluation | None = None
+    teacher_auroc: float | None = None
+    cost: Complexity | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """AUROC above (positive) or below that of its teacher."""
+        if self.evaluation is None or self.teacher_auroc is None:
+            return None
+        return self.evaluation.auroc - self.teacher_auroc
+
+    def as_row(self) -> dict[str, Any]:
+        """Return everything as one flat JSON object."""
+        candidate = self.candidate
+        return {
+            "dataset": candidate.dataset,
+            "normal_class": candidate.normal_class,
+            "structure": candidate.structure,
+            "student_widths": list(candidate.widths),
+            "loss_weights": candidate.weights.model_dump(),
+            "seed": candidate.seed,
+            "stage_key": candidate.key,
+            "status": self.status,
+            "reason": self.reason,
+            **(asdict(self.evaluation) if self.evaluation else {}),
+            "teacher_auroc": self.teacher_auroc,
+            "difference_to_teacher": self.difference,
+            **(asdict(self.cost) if self.cost else {}),
+        }
+
+
+def collect(
+    plan: Plan, store: Store, failed: Mapping[str, str], skipped: Mapping[str, str]
+) -> list[CandidateResult]:
+    """Return the result of every candidate, in the plan's order.
+
+    Args:
+        failed, skipped: as in Schedule.
+    """
+    return [result_of(plan, candidate, store, failed, skipped) for candidate in plan.candidates]
+
+
+def result_of(
+    plan: Plan,
+    candidate: Candidate,
+    store: Store,
+    failed: Mapping[str, str] = MappingProxyType({}),
+    skipped: Mapping[str, str] = MappingProxyType({}),
+) -> CandidateResult:
+    """Return the result of one candidate; arguments as for :func:`collect`."""
+    if candidate.key in failed:
+        return CandidateResult(candidate, "failed", failed[candidate.key])
+    if candidate.key in skipped:
+        origin = skipped[candidate.key]
+        return CandidateResult(
+            candidate, "skipped", f"{plan.stages[origin].title} failed: {failed[origin]}"
+        )
+    stages = [plan.stages[key] for key in candidate.stages]
+    student, teacher = stages[-1], stages[0] if stages[0].kind == "teacher" else None
+    try:
+        evaluation = judge(student, store, plan.spec.evaluation.protocol)
+    except (KeyError, CorruptStage) as error:
+        return CandidateResult(candidate, "failed", f"not in the store: {error}")
+    return CandidateResult(
+        candidate,
+        "finished",
+        evaluation=evaluation,
+        teacher_auroc=_auroc_of(teacher, store),
+        cost=cost(student),
+    )
+
+
+def judge(stage: Stage, store: Store, protocol: Protocol) -> Evaluation:
+    """Evaluate a stored stage from its scores."""
+    return evaluation_of(read_scores(store, stage), protocol)
+
+
+def evaluation_of(scores: Scores, protocol: Protocol) -> Evaluation:
+    return evaluate(scores.scores, scores.novel, holdout_split(scores.labels), protocol)
+
+
+def _auroc_of(teacher: Stage | None, store: Store) -> float | None:
+    if teacher is None:
+        return None
+    try:
+        return judge(teacher, store, "paper").auroc
+    except (KeyError, CorruptStage):
+        return None
+
+
+def cost(stage: Stage) -> Complexity:
+    """Params and FLOPs of the generator that a stage is run for."""
+    step = stage.config.step
+    network = step.student if stage.kind == "student" else step.teacher
+    assert network is not None
+    return network_cost(network)
+
+
+@lru_cache
+def network_cost(network: NetworkConfig) -> Complexity:
+    """Params and FLOPs for one image of a generator, as both papers count them."""
+    return complexity(network.generator(), example_images(network.channels))

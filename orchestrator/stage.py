@@ -1,0 +1,186 @@
+"""Run one pack: parents in, trained stages out. Knows protocols, not Ray."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from kd_models.data import DataError, OneClassData, load, one_class
+from kd_models.fit import DataTooSmall, Diverged, fit
+from kd_models.metrics import aurocs
+from kd_models.pkdgan import GanLearner
+from kd_models.protocol import holdout_split
+from kd_models.state import TrainingState
+from kd_models.world import World
+from orchestrator.plan import Pack, Stage
+from orchestrator.record import History, Scores, read_networks, to_scores, write_stage
+from orchestrator.store import CorruptStage, Store
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and how a pack runs; nothing here changes its result."""
+
+    store: Store
+    data: Path
+    unreadable: Literal["stop", "skip"] = "stop"
+    evaluate_every: int = 1
+    checkpoint_every: int = 10
+
+
+class Session(Protocol):
+    """What a running pack needs of whoever runs it."""
+
+    def checkpoint(self) -> AbstractContextManager[Path | None]:
+        """The folder last saved by an earlier, unfinished run of this pack, if any."""
+
+    def report(self, stage: Stage, row: Row, save: Callable[[Path], None] | None) -> None:
+        """Tell of a finished epoch; ``save`` fills a folder that must outlive the process.
+
+        Called in every process after every epoch; only process 0 is given ``save``.
+        """
+
+
+def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str, str]:
+    """Train the stages of a pack that the store lacks, and store them.
+
+    Returns:
+        The reasons of the stages that cannot be trained, by key. One stage's failure does not
+        keep the others from being trained.
+
+    Raises:
+        Exception: anything that may not happen again in another try.
+    """
+    failures: dict[str, str] = {}
+    for stage in pack.stages:
+        if _stored(site.store, stage):
+            continue
+        try:
+            _run_stage(stage, site, world, session)
+        # All of these happen in every process alike, so none is left waiting for another.
+        except (Diverged, DataTooSmall, DataError, CorruptStage) as error:
+            failures[stage.key] = f"{type(error).__name__}: {error}"
+    return failures
+
+
+def _run_stage(stage: Stage, site: Site, world: World, session: Session) -> None:
+    config = stage.config
+    images = load(config.dataset, site.data, unreadable=site.unreadable)
+    if images.fingerprint != stage.fingerprint:
+        raise DataError(
+            f"dataset {config.dataset} is not the one the sweep was planned with "
+            f"(fingerprint {images.fingerprint[:12]}, planned {stage.fingerprint[:12]})"
+        )
+    network = config.step.student or config.step.teacher
+    assert network is not None
+    data = one_class(
+        images, config.normal_class, image_size=config.image_size, channels=network.channels
+    )
+    del images
+    learner = GanLearner(config.step, config.seed)
+    for parent in stage.parents:
+        learner.load(_parent_networks(site.store, parent))
+    run = _StageRun(stage, site, world, session, learner, data)
+    fit(
+        learner,
+        data.train,
+        config.recipe,
+        config.seed,
+        world=world,
+        state=run.resume(),
+        on_epoch=run.on_epoch,
+    )
+    if world.rank == 0:
+        assert run.scores is not None
+        weights = {name: network.state_dict() for name, network in learner.trained.items()}
+        write_stage(site.store, stage, weights, run.scores, run.history)
+
+
+class _StageRun:
+    """Evaluation, checkpoints and history of one stage while it trains."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        site: Site,
+        world: World,
+        session: Session,
+        learner: GanLearner,
+        data: OneClassData,
+    ) -> None:
+        self._stage, self._site, self._world, self._session = stage, site, world, session
+        self._learner = learner
+        self._data = data
+        self._test = data.test.to(world.device)
+        self._split = holdout_split(data.labels.numpy())
+        self._clock = time.monotonic()
+        self.history: History = []
+        self.scores: Scores | None = None
+
+    def resume(self) -> TrainingState | None:
+        """Return the state of the last checkpoint, and take its history over."""
+        with self._session.checkpoint() as folder:
+            if folder is None or not (folder / self._state_name).exists():
+                return None
+            self.history = json.loads((folder / self._history_name).read_text())
+            state = TrainingState.load(folder / self._state_name)
+        return state
+
+    def on_epoch(self, state: TrainingState, terms: dict[str, float]) -> None:
+        epochs = self._stage.config.recipe.epochs
+        now = time.monotonic()
+        row: Row = {"epoch": state.epoch, "seconds": now - self._clock, **terms}
+        self._clock = now
+        if state.epoch % self._site.evaluate_every == 0 or state.epoch == epochs:
+            row |= self._evaluate()
+        self.history.append(row)
+        due = state.epoch % self._site.checkpoint_every == 0 and state.epoch < epochs
+        self._session.report(
+            self._stage, row, self._saver(state) if due and self._world.rank == 0 else None
+        )
+
+    def _evaluate(self) -> dict[str, float]:
+        scores: Tensor = self._learner.score(self._test, self._world)
+        if not torch.isfinite(scores).all():
+            raise Diverged("novelty scores are not finite")
+        if self._world.rank != 0:
+            return {}
+        self.scores = to_scores(scores, self._data.novel, self._data.labels)
+        return aurocs(self.scores.scores, self.scores.novel, self._split)
+
+    def _saver(self, state: TrainingState) -> Callable[[Path], None]:
+        def save(folder: Path) -> None:
+            state.save(folder / self._state_name)
+            (folder / self._history_name).write_text(json.dumps(self.history))
+
+        return save
+
+    @property
+    def _state_name(self) -> str:
+        return f"{self._stage.key}.pt"
+
+    @property
+    def _history_name(self) -> str:
+        return f"{self._stage.key}.history.json"
+
+
+def _stored(store: Store, stage: Stage) -> bool:
+    try:
+        return store.has(stage.key)
+    except CorruptStage:
+        return False
+
+
+def _parent_networks(store: Store, key: str) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        return read_networks(store, key)
+    except KeyError:
+        raise CorruptStage(f"parent stage {key} is not in the store") from None

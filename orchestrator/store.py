@@ -1,0 +1,129 @@
+"""Where finished stages live, found by key."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.errors import UserError
+from orchestrator.keys import SCHEMA, sha256
+
+MANIFEST = "manifest.json"
+
+
+class StoreError(UserError):
+    """The store cannot be used."""
+
+
+class CorruptStage(Exception):
+    """A file of a stored stage is missing or not what its manifest says."""
+
+
+class Store(Protocol):
+    """Files of finished stages, by key. Written once, whole, and never changed."""
+
+    def check_writable(self) -> None:
+        """Raises StoreError when nothing can be written, with where and why."""
+
+    def write(self, key: str, files: Mapping[str, bytes]) -> None:
+        """Store the files of a stage; it is there when the manifest, written last, is there."""
+
+    def has(self, key: str) -> bool:
+        """Whether the stage is there with every file as its manifest says.
+
+        Raises:
+            CorruptStage: it was stored, but is damaged.
+        """
+
+    def read(self, key: str, name: str) -> bytes:
+        """Return one file of a stored stage.
+
+        Raises:
+            CorruptStage: the file is missing or damaged.
+            KeyError: the stage is not there.
+        """
+
+
+class FolderStore:
+    """A store in a folder that every machine of the cluster sees."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check_writable(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.root} cannot be written ({error.strerror}); "
+                "set storage.store to a folder that can, or change its permissions"
+            ) from None
+
+    def write(self, key: str, files: Mapping[str, bytes]) -> None:
+        folder = self._folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            _write_atomically(folder / name, data)
+        manifest = {
+            "schema": SCHEMA,
+            "key": key,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "files": {
+                name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()
+            },
+        }
+        _write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+    def has(self, key: str) -> bool:
+        try:
+            names = self._hashes(key)
+        except KeyError:
+            return False
+        for name in names:
+            self.read(key, name)
+        return True
+
+    def read(self, key: str, name: str) -> bytes:
+        expected = self._hashes(key)
+        path = self._folder(key) / name
+        if name not in expected:
+            raise CorruptStage(f"{path} is not in the stage's {MANIFEST}")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CorruptStage(f"{path} cannot be read ({error.strerror})") from None
+        if sha256(data) != expected[name]:
+            raise CorruptStage(f"{path} is not what {MANIFEST} says (its SHA-256 differs)")
+        return data
+
+    def _hashes(self, key: str) -> dict[str, str]:
+        path = self._folder(key) / MANIFEST
+        try:
+            manifest = json.loads(path.read_bytes())
+            return {name: entry["sha256"] for name, entry in manifest["files"].items()}
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptStage(f"{path} cannot be read ({error})") from None
+
+    def _folder(self, key: str) -> Path:
+        return self.root / "stages" / key[:2] / key
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    # Two machines may write the same stage: each file appears whole, whoever comes last.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,366 @@
+"""Run a sweep: plan, train what the store lacks on a Ray cluster, log, and report."""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from kd_models.data import DataError, DatasetMissing, dataset_row, load
+from orchestrator.board import Board, News
+from orchestrator.errors import UserError
+from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
+from orchestrator.progress import Display, Progress
+from orchestrator.report import candidates_table, render_plain
+from orchestrator.results import CandidateResult, collect, result_of
+from orchestrator.schedule import Schedule
+from orchestrator.searcher import PackSearcher
+from orchestrator.spec import Resources, SweepSpec
+from orchestrator.stage import Site
+from orchestrator.store import CorruptStage, FolderStore, Store
+from orchestrator.tracking import Tracker
+from orchestrator.trial import TrialContext, trial, worker_resources
+
+Say = Callable[[str], None]
+
+UNKNOWN_FINGERPRINT = "unknown: the dataset is not on this machine"
+
+_TRIAL_BYTES = 500e6
+"""A trial's own process trains nothing, so it holds memory rather than a CPU."""
+
+
+class ClusterError(UserError):
+    """The Ray cluster cannot run the sweep."""
+
+
+def dataset_facts(
+    spec: SweepSpec, say: Say, *, download: bool = True, missing_ok: bool = False
+) -> dict[str, DatasetFacts]:
+    """Load every dataset of the spec once, to know its classes and fingerprint.
+
+    Args:
+        missing_ok: plan with a dataset that is not there, by its row alone.
+
+    Raises:
+        DataError: a dataset cannot be had.
+    """
+    facts: dict[str, DatasetFacts] = {}
+    for name in dict.fromkeys(spec.datasets):
+        row = dataset_row(name)
+        try:
+            images = load(
+                name, spec.storage.data_path, unreadable=spec.unreadable_images, download=download
+            )
+        except DatasetMissing as error:
+            if not missing_ok:
+                raise
+            say(f"{name} is not on this machine ({error}); planned without its content")
+            facts[name] = DatasetFacts(row, f"{UNKNOWN_FINGERPRINT} {name}")
+            continue
+        for skipped in images.skipped:
+            say(f"warning: {name}: skipped unreadable image {skipped}")
+        facts[name] = DatasetFacts(row, images.fingerprint)
+    return facts
+
+
+def finished_stages(plan: Plan, store: Store, say: Say) -> frozenset[str]:
+    """Return the keys of the plan's stages that the store holds undamaged."""
+    finished = set()
+    for key, stage in plan.stages.items():
+        try:
+            if store.has(key):
+                finished.add(key)
+        except CorruptStage as error:
+            say(f"warning: {stage.title} will be trained again: {error}")
+    return frozenset(finished)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to."""
+
+    results: list[CandidateResult]
+    trained: int
+    reused: int
+    seconds: float
+    tracking_problems: tuple[str, ...]
+
+    @property
+    def succeeded(self) -> bool:
+        return all(r.status == "finished" for r in self.results) and not self.tracking_problems
+
+
+def run_sweep(
+    spec: SweepSpec, address: str | None, display_of: Callable[[], Display], say: Say
+) -> Outcome:
+    """Run a sweep to its end, or go on with one that was interrupted.
+
+    Args:
+        address: of a Ray cluster; None starts a local one.
+        display_of: makes the display, once everything that may fail at once has not.
+
+    Raises:
+        UserError, DataError: before anything is trained.
+    """
+    began = time.monotonic()
+    store = FolderStore(spec.storage.store_path)
+    store.check_writable()
+    plan = make_plan(spec, dataset_facts(spec, say))
+    tracker = Tracker(plan, store, spec.storage)
+    finished = finished_stages(plan, store, say)
+    packs = plan.packs(finished)
+    say(
+        f"{len(plan.candidates)} candidates, {len(plan.stages)} stages: "
+        f"{len(finished)} in the store, {len(packs)} trials to run"
+    )
+    tracker.start_sweep()
+    log = _BackgroundTracker(tracker, plan, store)
+    for key in finished:
+        log.finish(plan.stages[key])
+    failed: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    if packs:
+        with _cluster(address, say):
+            concurrent = concurrent_trials(spec.resources, len(packs))
+            schedule = Schedule(packs, concurrent)
+            display = display_of()
+            try:
+                _tune(plan, spec, store, schedule, log, display, len(finished))
+            finally:
+                display.close()
+        failed, skipped = schedule.failed, schedule.skipped
+    results = collect(plan, store, failed, skipped)
+    table = render_plain(candidates_table(results, spec.evaluation.protocol))
+    problems = log.close(lambda: tracker.finish_sweep(results, table))
+    return Outcome(
+        results,
+        trained=len(packs) - len(failed) - len(skipped),
+        reused=len(finished),
+        seconds=time.monotonic() - began,
+        tracking_problems=problems,
+    )
+
+
+def concurrent_trials(resources: Resources, packs: int) -> int:
+    """Return how many trials the cluster runs at once, for ``packs`` to run.
+
+    Raises:
+        ClusterError: not even one fits; said at once, since Ray would wait for ever.
+    """
+    wanted = worker_resources(resources)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    workers = sum(
+        min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items())
+        for node in nodes
+    )
+    if workers < resources.workers:
+        has = ", ".join(
+            f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in wanted
+        )
+        needs = " and ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
+        raise ClusterError(
+            f"a trial needs {resources.workers} workers with {needs} each, but the cluster "
+            f"({len(nodes)} nodes, {has}) holds {workers}; lower resources.workers, "
+            "resources.gpus_per_worker or resources.cpus_per_worker, or use a larger cluster"
+        )
+    fitting = workers // resources.workers
+    if resources.concurrent_trials != "auto":
+        fitting = min(fitting, resources.concurrent_trials)
+    return min(fitting, packs)
+
+
+@contextlib.contextmanager
+def _cluster(address: str | None, say: Say) -> Iterator[None]:
+    """Be connected to a Ray cluster: the one at ``address`` or $RAY_ADDRESS, or a local one."""
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=False)
+    else:
+        say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
+        # Nothing preempts this machine; each of these would be one more process per trial.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=256 * 1024**2,
+            _node_ip_address="127.0.0.1",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _tune(
+    plan: Plan,
+    spec: SweepSpec,
+    store: Store,
+    schedule: Schedule,
+    log: "_BackgroundTracker",
+    display: Display,
+    already: int,
+) -> None:
+    packs = {pack.key: pack for pack in schedule.packs}
+    board = Board.remote()  # type: ignore[attr-defined]
+    context = TrialContext(
+        packs=packs,
+        site=Site(
+            store=store,
+            data=spec.storage.data_path.absolute(),
+            unreadable=spec.unreadable_images,
+            evaluate_every=spec.evaluation.every,
+            checkpoint_every=spec.resources.checkpoint_every,
+        ),
+        resources=spec.resources,
+        ray_path=spec.storage.ray_path.absolute() / "train",
+        board=board,
+    )
+    stages = {stage.key: stage for pack in packs.values() for stage in pack.stages}
+    watcher = _Watcher(Progress(stages, already), board, schedule, store, log, display)
+    # Ray Tune's own record of this run is of no use to the next: what is finished is in the
+    # store, and what is not is in the Train runs, named by pack.
+    with tempfile.TemporaryDirectory(prefix="kd-tune-") as scratch:
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(trial, context=context),
+                tune.PlacementGroupFactory([{"memory": _TRIAL_BYTES}]),
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=PackSearcher(schedule, watcher),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune", storage_path=scratch, callbacks=[watcher], verbose=0
+            ),
+        )
+        tuner.fit()
+
+
+class _Watcher(tune.Callback):
+    """Passes on what happens in a sweep: to whoever looks at it, and to MLflow."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        board: Any,
+        schedule: Schedule,
+        store: Store,
+        log: "_BackgroundTracker",
+        display: Display,
+    ) -> None:
+        self._progress, self._board, self._schedule = progress, board, schedule
+        self._store, self._log, self._display = store, log, display
+        self._polled = 0.0
+        self._skipped: set[str] = set()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if time.monotonic() - self._polled > 0.5:
+            self._poll()
+
+    def pack_started(self, pack: Pack) -> None:
+        self._progress.start(pack)
+        for stage in pack.stages:
+            self._log.reopen(stage)
+            self._display.say(f"started {stage.title}")
+
+    def pack_ended(self, pack: Pack, failures: dict[str, str]) -> dict[str, str]:
+        """Return the failures, with those added that the store knows of."""
+        self._poll()
+        for stage in pack.stages:
+            if stage.key not in failures and not _is_stored(self._store, stage):
+                failures = {**failures, stage.key: "its trial ended, but the store lacks it"}
+            self._end(stage, failures.get(stage.key))
+        return failures
+
+    def _end(self, stage: Stage, failure: str | None) -> None:
+        self._progress.end(stage.key, "failed" if failure else "finished")
+        if failure:
+            self._log.fail(stage, "failed", failure)
+            self._display.say(f"FAILED {stage.title}: {failure}")
+        else:
+            self._log.finish(stage)
+            self._display.say(f"finished {stage.title}")
+
+    def _poll(self) -> None:
+        self._polled = time.monotonic()
+        news: list[News] = ray.get(self._board.take.remote())
+        for item in news:
+            self._progress.epoch(item.stage, item.row)
+        for stage, rows in _by_stage(news, self._progress.stages):
+            self._log.epochs(stage, rows)
+        for key, origin in self._schedule.skipped.items():
+            if key not in self._skipped:
+                self._skipped.add(key)
+                stage, reason = self._progress.stages[key], self._schedule.failed[origin]
+                self._progress.end(key, "skipped")
+                self._log.fail(
+                    stage, "skipped", f"{self._progress.stages[origin].title} failed: {reason}"
+                )
+                self._display.say(f"skipped {stage.title}: a stage it needs failed")
+        self._display.refresh(self._progress)
+
+
+def _by_stage(
+    news: Sequence[News], stages: Any
+) -> Iterator[tuple[Stage, list[dict[str, float]]]]:
+    for key in dict.fromkeys(item.stage for item in news):
+        yield stages[key], [item.row for item in news if item.stage == key]
+
+
+def _is_stored(store: Store, stage: Stage) -> bool:
+    try:
+        return store.has(stage.key)
+    except CorruptStage:
+        return False
+
+
+class _BackgroundTracker:
+    """Logs to MLflow in a thread of its own, in order, off the path of the trials.
+
+    A tracking server that goes away loses nothing: what it missed is logged when the same sweep
+    is run again.
+    """
+
+    def __init__(self, tracker: Tracker, plan: Plan, store: Store) -> None:
+        self._tracker, self._plan, self._store = tracker, plan, store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
+        self._pending: list[Future[None]] = []
+
+    def reopen(self, stage: Stage) -> None:
+        self._submit(self._tracker.reopen, stage)
+
+    def epochs(self, stage: Stage, rows: Sequence[dict[str, float]]) -> None:
+        self._submit(self._tracker.log_epochs, stage, rows)
+
+    def finish(self, stage: Stage) -> None:
+        self._submit(self._finish, stage)
+
+    def fail(self, stage: Stage, status: str, reason: str) -> None:
+        self._submit(self._tracker.fail_stage, stage, status, reason)
+
+    def close(self, finish_sweep: Callable[[], None]) -> tuple[str, ...]:
+        """Wait for everything to be logged; return what went wrong, each thing once."""
+        self._submit(finish_sweep)
+        self._thread.shutdown()
+        errors = (future.exception() for future in self._pending)
+        return tuple(dict.fromkeys(f"{type(e).__name__}: {e}"[:300] for e in errors if e))
+
+    def _finish(self, stage: Stage) -> None:
+        candidate = self._plan.candidate_of.get(stage.key)
+        result = result_of(self._plan, candidate, self._store) if candidate else None
+        self._tracker.finish_stage(stage, result)
+
+    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._pending.append(self._thread.submit(function, *arguments))

@@ -1,0 +1,335 @@
+"""MLflow: one experiment per sweep, one run for the sweep, below it one run for every stage.
+
+A stage that is some candidate's student is that candidate's run; the others (teachers, first
+steps that no candidate ends with) are shared stages. Everything is logged by one process and found
+again by stage key, so logging twice logs once.
+"""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.pytorch
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+from mlflow.models import Model, infer_signature
+
+from kd_models.data import dataset_row
+from kd_models.package import Measured, Package, PackageConfig, Preprocessing
+from orchestrator.errors import UserError
+from orchestrator.figures import roc_figure, score_figure
+from orchestrator.plan import Plan, Stage
+from orchestrator.record import History, read_history, read_networks, read_scores
+from orchestrator.results import CandidateResult, cost, evaluation_of
+from orchestrator.spec import StorageSpec
+from orchestrator.store import Store
+
+MODEL, PACKAGE = "student", "package"
+_METRICS_A_CALL = 1000
+
+
+class TrackingError(UserError):
+    """MLflow cannot be reached or used."""
+
+
+@dataclass
+class _KnownRun:
+    run_id: str
+    epoch: int
+    """last epoch logged"""
+    complete: str
+    """the protocol its final metrics were logged under, or empty"""
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client of the tracking server or database at ``uri``.
+
+    Raises:
+        TrackingError: nothing answers there.
+    """
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    before = {name: os.environ.get(name) for name in patience}
+    os.environ.update(patience)
+    try:
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        raise TrackingError(
+            f"no MLflow at {uri} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+            "start a server there, or set storage.tracking_uri or MLFLOW_TRACKING_URI to one"
+        ) from None
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return client
+
+
+class Tracker:
+    """Brings MLflow's runs of one sweep to what its stages are.
+
+    Raises:
+        TrackingError: as :func:`connect`, or the experiment was deleted.
+    """
+
+    def __init__(self, plan: Plan, store: Store, storage: StorageSpec) -> None:
+        self._plan, self._store = plan, store
+        if storage.mlflow_uri.startswith("sqlite:"):
+            storage.root_path.mkdir(parents=True, exist_ok=True)
+        self._client = connect(storage.mlflow_uri)
+        self.experiment_id = self._experiment(storage)
+        self._runs: dict[str, _KnownRun] = {}
+        sweep_run = self._find_runs()
+        self._sweep_run = sweep_run or self._create_sweep_run()
+
+    def start_sweep(self) -> None:
+        """Mark the sweep's own run as running."""
+        self._client.update_run(self._sweep_run, status="RUNNING")
+
+    def log_epochs(self, stage: Stage, rows: Iterable[Mapping[str, float]]) -> None:
+        """Log every term and AUROC of epochs that were not logged before."""
+        run = self._run(stage)
+        fresh = [row for row in rows if row["epoch"] > run.epoch]
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, value, now, int(row["epoch"]))
+            for row in fresh
+            for name, value in row.items()
+        ]
+        for start in range(0, len(metrics), _METRICS_A_CALL):
+            self._client.log_batch(run.run_id, metrics=metrics[start : start + _METRICS_A_CALL])
+        if fresh:
+            run.epoch = int(fresh[-1]["epoch"])
+
+    def finish_stage(self, stage: Stage, result: CandidateResult | None) -> None:
+        """Log a stored stage whole, unless it was.
+
+        Args:
+            result: the candidate whose student the stage is, if any.
+        """
+        protocol = self._plan.spec.evaluation.protocol
+        run = self._run(stage)
+        if run.complete == protocol:
+            return
+        history: History = read_history(self._store, stage)
+        scores = read_scores(self._store, stage)
+        evaluation = evaluation_of(scores, protocol)
+        self.log_epochs(stage, history)
+        final = {
+            "threshold": evaluation.threshold,
+            "gmean": evaluation.gmean,
+            "fpr": evaluation.fpr,
+            "fnr": evaluation.fnr,
+            "params": cost(stage).params,
+            "flops": cost(stage).flops,
+        }
+        if result is not None and result.difference is not None:
+            final |= {
+                "teacher_auroc": result.teacher_auroc,
+                "difference_to_teacher": result.difference,
+            }
+        now, last = int(time.time() * 1000), stage.config.recipe.epochs
+        metrics = [Metric(name, float(value), now, last) for name, value in final.items()]
+        self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
+        self._client.log_figure(run.run_id, roc_figure(scores, stage.title), "roc.png")
+        self._client.log_figure(
+            run.run_id, score_figure(scores, evaluation.threshold, stage.title), "scores.png"
+        )
+        if result is not None:
+            self._log_student(run.run_id, stage, result)
+        self._client.set_tag(run.run_id, "complete", protocol)
+        self._client.set_terminated(run.run_id, "FINISHED")
+        run.complete = protocol
+
+    def fail_stage(self, stage: Stage, status: str, reason: str) -> None:
+        """Mark a stage as ``failed``, or ``skipped`` for an earlier one's failure."""
+        run = self._run(stage)
+        self._client.log_batch(
+            run.run_id, tags=[RunTag("status", status), RunTag("reason", reason[:5000])]
+        )
+        self._client.set_terminated(run.run_id, "FAILED" if status == "failed" else "KILLED")
+
+    def finish_sweep(self, results: list[CandidateResult], text: str) -> None:
+        """Close the sweep's own run with its table of candidates."""
+        statuses = [result.status for result in results]
+        now = int(time.time() * 1000)
+        counts = {status: statuses.count(status) for status in ("finished", "failed", "skipped")}
+        self._client.log_batch(
+            self._sweep_run,
+            metrics=[Metric(f"candidates_{s}", float(n), now, 0) for s, n in counts.items()],
+        )
+        self._client.log_text(self._sweep_run, text, "candidates.txt")
+        self._client.log_dict(
+            self._sweep_run, {"candidates": [r.as_row() for r in results]}, "candidates.json"
+        )
+        succeeded = counts["finished"] == len(statuses)
+        self._client.set_terminated(self._sweep_run, "FINISHED" if succeeded else "FAILED")
+
+    def _log_student(self, run_id: str, stage: Stage, result: CandidateResult) -> None:
+        package = self._package(stage, result)
+        run = self._client.get_run(run_id)
+        if not (run.outputs and run.outputs.model_outputs):
+            scorer = package.scorer()
+            shape = package.config.preprocessing
+            example = np.zeros(
+                (2, shape.channels, shape.image_size, shape.image_size), dtype=np.float32
+            )
+            Model.log(
+                artifact_path=None,
+                name=MODEL,
+                flavor=mlflow.pytorch,
+                pytorch_model=scorer,
+                input_example=example,
+                signature=infer_signature(example, np.zeros(2, dtype=np.float32)),
+                serialization_format="pt2",  # an exported graph: nothing in it is pickled
+                pip_requirements=["torch"],
+                run_id=run_id,
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            package.save(Path(folder))
+            self._client.log_artifacts(run_id, folder, PACKAGE)
+
+    def _package(self, stage: Stage, result: CandidateResult) -> Package:
+        config, step = stage.config, stage.config.step
+        assert step.student and result.evaluation and result.cost
+        evaluation, row = result.evaluation, dataset_row(config.dataset)
+        return Package(
+            PackageConfig(
+                method=config.method,
+                structure=result.candidate.structure,
+                dataset=config.dataset,
+                normal_class=config.normal_class,
+                normal_class_name=row.classes[config.normal_class],
+                seed=config.seed,
+                stage_key=stage.key,
+                network=step.student,
+                distance=step.distance,
+                preprocessing=Preprocessing(
+                    image_size=config.image_size, channels=step.student.channels
+                ),
+                threshold=evaluation.threshold,
+                measured=Measured(
+                    protocol=self._plan.spec.evaluation.protocol,
+                    auroc=evaluation.auroc,
+                    val_auroc=evaluation.val_auroc,
+                    test_auroc=evaluation.test_auroc,
+                    gmean=evaluation.gmean,
+                    fpr=evaluation.fpr,
+                    fnr=evaluation.fnr,
+                    params=result.cost.params,
+                    flops=result.cost.flops,
+                ),
+            ),
+            read_networks(self._store, stage.key)["student.generator"],
+        )
+
+    def _experiment(self, storage: StorageSpec) -> str:
+        name = self._plan.spec.name
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            location = None
+            if storage.mlflow_uri.startswith("sqlite:"):
+                location = (storage.root_path.absolute() / "mlartifacts" / name).as_uri()
+            return str(self._client.create_experiment(name, artifact_location=location))
+        if experiment.lifecycle_stage != "active":
+            raise TrackingError(
+                f"the MLflow experiment {name} was deleted; restore it, or give the sweep "
+                "another name"
+            )
+        return str(experiment.experiment_id)
+
+    def _find_runs(self) -> str | None:
+        """Take note of every run there is; return the sweep's own."""
+        sweep_run, token = None, None
+        while True:
+            page = self._client.search_runs([self.experiment_id], page_token=token)
+            for run in page:
+                tags = run.data.tags
+                if tags.get("role") == "sweep":
+                    sweep_run = str(run.info.run_id)
+                elif key := tags.get("stage_key"):
+                    epoch = int(run.data.metrics.get("epoch", 0))
+                    self._runs[key] = _KnownRun(run.info.run_id, epoch, tags.get("complete", ""))
+            token = page.token
+            if not token:
+                return sweep_run
+
+    def _create_sweep_run(self) -> str:
+        spec = self._plan.spec
+        run: Run = self._client.create_run(
+            self.experiment_id,
+            run_name=spec.name,
+            tags={"role": "sweep", "sweep": spec.name, "method": spec.method},
+        )
+        self._client.log_dict(run.info.run_id, spec.model_dump(mode="json"), "sweep.yaml")
+        return str(run.info.run_id)
+
+    def _run(self, stage: Stage) -> _KnownRun:
+        """Find or create a stage's run."""
+        if stage.key not in self._runs:
+            self._runs[stage.key] = _KnownRun(self._create_run(stage), 0, "")
+        return self._runs[stage.key]
+
+    def reopen(self, stage: Stage) -> None:
+        """A stage is about to train (again): its run is running, whatever it was."""
+        run = self._run(stage)
+        self._client.log_batch(
+            run.run_id, tags=[RunTag("status", "running"), RunTag("reason", "")]
+        )
+        self._client.update_run(run.run_id, status="RUNNING")
+
+    def _create_run(self, stage: Stage) -> str:
+        config = stage.config
+        candidate = self._plan.candidate_of.get(stage.key)
+        structure = candidate.structure if candidate else config.step.structure
+        run = self._client.create_run(
+            self.experiment_id,
+            run_name=f"{config.dataset}-{config.normal_class}-{structure}-seed{config.seed}",
+            tags={
+                "mlflow.parentRunId": self._sweep_run,
+                "role": "candidate" if candidate else "stage",
+                "sweep": self._plan.spec.name,
+                "method": config.method,
+                "dataset": config.dataset,
+                "normal_class": config.normal_class,
+                "structure": structure,
+                "step": config.step.structure,
+                "seed": str(config.seed),
+                "stage_key": stage.key,
+                "parent_keys": ",".join(stage.parents),
+            },
+        )
+        meta = MetaDataset(
+            source=CodeDatasetSource({"mlflow.source.name": "kd_models.data", "dataset": config.dataset}),
+            name=config.dataset,
+            digest=stage.fingerprint[:36],
+        )
+        self._client.log_inputs(run.info.run_id, [DatasetInput(meta._to_mlflow_entity())])
+        return str(run.info.run_id)
+
+
+def _params(stage: Stage) -> Iterator[Param]:
+    """Flatten a stage's settings."""
+
+    def flatten(prefix: str, value: Any) -> Iterator[Param]:
+        if isinstance(value, dict):
+            for name, part in value.items():
+                yield from flatten(f"{prefix}.{name}" if prefix else name, part)
+        elif isinstance(value, list):
+            yield Param(prefix, "-".join(map(str, value)))
+        elif value is not None:
+            yield Param(prefix, str(value))
+
+    yield from flatten("", stage.config.model_dump(mode="json"))
+    yield Param("fingerprint", stage.fingerprint)

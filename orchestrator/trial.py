@@ -1,0 +1,138 @@
+"""One Ray Tune trial: one pack, trained with DDP by the workers of one Ray Train run."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray.train
+
+from kd_models.world import World
+from orchestrator.board import News
+from orchestrator.plan import Pack, Stage
+from orchestrator.spec import Resources
+from orchestrator.stage import Row, Site, run_pack
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+FAILURES = "failures"
+
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What every trial of a sweep is given besides its pack."""
+
+    packs: Mapping[str, Pack]
+    site: Site
+    resources: Resources
+    ray_path: Path
+    board: "ActorHandle[Any]"
+
+
+def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
+    """Train the pack ``config["pack"]`` (a Tune function).
+
+    Returns:
+        Under ``failures``, as JSON, the reasons of its failed stages by key.
+    """
+    from ray.train.torch import TorchTrainer  # seconds to import, and only trials need it
+
+    # Four processes that import torch at once can take longer than Ray's minute.
+    os.environ.setdefault(START_TIMEOUT, "600")
+    pack = context.packs[config["pack"]]
+    trainer = TorchTrainer(
+        _train_loop,
+        train_loop_config={
+            "pack": pack,
+            "site": context.site,
+            "board": context.board,
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=context.resources.workers,
+            use_gpu=context.resources.gpus_per_worker > 0,
+            resources_per_worker=worker_resources(context.resources),
+        ),
+        run_config=ray.train.RunConfig(
+            # Named by its key, so that the same pack goes on from its last checkpoint.
+            name=pack.key,
+            storage_path=str(context.ray_path),
+            failure_config=ray.train.FailureConfig(max_failures=context.resources.retries),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        failures = dict.fromkeys((stage.key for stage in pack.stages), _reason(error))
+    else:
+        failures = result.return_value
+        # The store has what was trained: the checkpoints would only fill the disk, and those
+        # of a failed stage would only lead to the same failure again.
+        result.filesystem.delete_dir(result.path)
+    return {FAILURES: json.dumps(failures)}
+
+
+def worker_resources(resources: Resources) -> dict[str, float]:
+    """Return what Ray reserves for each worker of a trial."""
+    reserved: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        reserved["GPU"] = resources.gpus_per_worker
+    return reserved
+
+
+def _train_loop(config: dict[str, Any]) -> dict[str, str]:
+    from ray.train.torch import get_device
+
+    context = ray.train.get_context()
+    world = World(context.get_world_rank(), context.get_world_size(), get_device())
+    site: Site = config["site"]
+    return run_pack(
+        config["pack"], site, world, _RaySession(config["board"], world.rank, site.checkpoint_every)
+    )
+
+
+@dataclass(frozen=True)
+class _RaySession:
+    """Checkpoints by Ray Train, news by the board."""
+
+    board: "ActorHandle[Any]"
+    rank: int
+    checkpoint_every: int
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            yield None
+        else:
+            with checkpoint.as_directory() as folder:
+                yield Path(folder)
+
+    def report(self, stage: Stage, row: Row, save: Callable[[Path], None] | None) -> None:
+        if self.rank == 0:
+            self.board.post.remote(News(stage.key, row))
+        # Ray Train waits for a report of every process, and one checkpoint serves all.
+        if row["epoch"] % self.checkpoint_every:
+            return
+        if save is None:
+            ray.train.report({})
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            save(Path(folder))
+            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _reason(error: BaseException) -> str:
+    """Say in one line what ended a Train run: the first worker's own error where there is one."""
+    failures = getattr(error, "worker_failures", None) or {}
+    cause: BaseException = next(iter(failures.values()), error)
+    cause = getattr(cause, "_base_exc", None) or cause
+    lines = str(cause).strip().splitlines() or [""]
+    return f"{type(cause).__name__}: {lines[-1]}"

@@ -1,0 +1,114 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from kd_models.data import DATASETS, DataError, dataset_row, resolve_class
+
+
+def test_the_rows_are_the_paper_s() -> None:
+    facts = {name: (row.channels, row.student_widths) for name, row in DATASETS.items()}
+    assert facts == {
+        "digits": (1, (2, 4, 8)),
+        "mnist": (1, (2, 4, 8)),
+        "fmnist": (1, (1, 2, 4)),
+        "cifar10": (3, (8, 16, 64)),
+        "svhn": (3, (8, 16, 64)),
+        "stl10": (3, (8, 16, 64)),
+    }
+    for name, row in DATASETS.items():
+        assert (row.name, row.image_size) == (name, 32)
+        assert list(row.classes) == [str(index) for index in range(10)]
+        assert len(set(row.classes.values())) == 10
+
+
+def test_fashion_classes_are_torchvision_s_in_its_order() -> None:
+    from torchvision.datasets import FashionMNIST
+
+    assert list(DATASETS["fmnist"].classes.values()) == FashionMNIST.classes
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "display"),
+    [
+        ("fmnist", 8, "Bag"),
+        ("cifar10", 3, "cat"),
+        ("cifar10", 9, "truck"),
+        ("stl10", 2, "car"),
+        ("stl10", 7, "monkey"),
+        ("mnist", 0, "0"),
+    ],
+)
+def test_a_class_is_found_by_key_index_and_display_name(
+    name: str, index: int, display: str
+) -> None:
+    row = dataset_row(name)
+    spellings = (str(index), index, display, display.upper(), f" {display.lower()} ")
+    assert [resolve_class(row, value) for value in spellings] == [str(index)] * 5
+
+
+@pytest.mark.parametrize("value", ["normal", "NORMAL", 0])
+def test_a_folder_has_the_one_class_normal(value: str | int) -> None:
+    assert resolve_class(dataset_row("folder:x"), value) == "normal"
+
+
+@pytest.mark.parametrize("value", ["novel", "0", 1])
+def test_a_folder_has_no_other_class(value: str | int) -> None:
+    with pytest.raises(DataError, match=f"has no class {value!r}; expected one of normal"):
+        resolve_class(dataset_row("folder:x"), value)
+
+
+def test_an_unknown_class_is_told_the_valid_ones_and_the_nearest() -> None:
+    with pytest.raises(DataError) as caught:
+        resolve_class(dataset_row("fmnist"), "angle boot")
+    message = str(caught.value)
+    assert message.startswith("fmnist has no class 'angle boot'; expected one of 0 (T-shirt/top), ")
+    assert "8 (Bag)" in message
+    assert message.endswith("; did you mean Ankle boot?")
+
+
+@pytest.mark.parametrize("value", [10, -1, True, "", "zzz"])
+def test_no_such_class_without_a_near_one(value: str | int) -> None:
+    with pytest.raises(DataError, match=r"mnist has no class .*; expected one of 0, 1, .*, 9$"):
+        resolve_class(dataset_row("mnist"), value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("mnits", "mnist"),
+        ("fashion-mnist", "fmnist"),
+        ("CIFAR", "cifar10"),
+        ("stl-10", "stl10"),
+        ("folder", "folder:PATH"),
+    ],
+)
+def test_an_unknown_dataset_is_told_the_valid_ones_and_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(DataError) as caught:
+        dataset_row(name)
+    assert str(caught.value) == (
+        f"no dataset '{name}'; expected one of digits, mnist, fmnist, cifar10, svhn, stl10, "
+        f"folder:PATH; did you mean {nearest}?"
+    )
+
+
+def test_a_far_off_name_gets_no_guess() -> None:
+    with pytest.raises(DataError, match=r"no dataset 'imagenet21k'.*folder:PATH$"):
+        dataset_row("imagenet21k")
+
+
+def test_a_folder_s_row_holds_the_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", os.fspath(tmp_path / "home"))
+    assert dataset_row("folder:a/../b").name == f"folder:{tmp_path / 'b'}"
+    assert dataset_row("folder:~/c").name == f"folder:{tmp_path / 'home' / 'c'}"
+    row = dataset_row(f"folder:{tmp_path}")
+    assert (row.name, row.channels, row.image_size) == (f"folder:{tmp_path}", 3, 32)
+    assert (dict(row.classes), row.student_widths) == ({"normal": "normal"}, (8, 16, 64))
+
+
+def test_a_folder_without_a_path_is_refused() -> None:
+    with pytest.raises(DataError, match="expected folder:PATH"):
+        dataset_row("folder: ")
