@@ -1,30 +1,27 @@
 """Train every student of a sweep file, share what they share, and compare them."""
 
-import contextlib
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
+from rich.table import Table
 
-from kd_models.data import DataError
-from orchestrator.errors import UserError
+from orchestrator.cli import Answer, JsonFlag, Say, job, respond
 from orchestrator.plan import Plan, make_plan
 from orchestrator.spec import SweepSpec, read_spec
 from orchestrator.store import FolderStore
 
-app = typer.Typer(add_completion=False)
+app = job()
 
 
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="Sweep file; jobs/sweeps/ has examples.")],
-    set_: Annotated[
-        list[str],
+    overrides: Annotated[
+        list[str] | None,
         typer.Option("--set", help="Override a setting of the file, e.g. training.epochs=3."),
-    ] = [],  # noqa: B006
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster; default $RAY_ADDRESS, else a local Ray is started."),
@@ -32,10 +29,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")
     ] = False,
-    json_: Annotated[
-        bool,
-        typer.Option("--json", help="One line of JSON on standard output, all else on error."),
-    ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Train every student of a sweep file, share what they share, and compare them.
 
@@ -46,77 +40,57 @@ def sweep(
     Exit code: 0 all candidates trained; 1 some failed (the table says which and why); 2 the
     sweep could not start.
     """
-    log = Console(stderr=True, soft_wrap=True)
-    # Whatever libraries print belongs to the log: standard output is for the answer.
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            spec = read_spec(file, set_)
-            succeeded, answer, text = (_plan if dry_run else _run)(spec, address, log)
-        except (UserError, DataError) as error:
-            log.print(f"error: {error}", style="red", markup=False, highlight=False)
-            raise typer.Exit(2) from None
-    if json_:
-        print(json.dumps(answer))
-    else:
-        Console(soft_wrap=True).print(text)
-    if not succeeded:
-        raise typer.Exit(1)
+
+    def work(log: Console, say: Say) -> Answer:
+        spec = read_spec(file, overrides or ())
+        return _plan(spec, say) if dry_run else _run(spec, address, log, say)
+
+    respond(work, as_json)
 
 
-def _plan(spec: SweepSpec, address: str | None, log: Console) -> tuple[bool, Any, Any]:
-    from orchestrator.sweep import dataset_facts, finished_stages
+def _plan(spec: SweepSpec, say: Say) -> Answer:
+    from orchestrator.sweep import facts_without_download, finished_stages
 
-    def say(line: str) -> None:
-        log.print(line, markup=False, highlight=False)
-
-    plan = make_plan(spec, dataset_facts(spec, say, download=False, missing_ok=True))
+    plan = make_plan(spec, facts_without_download(spec, say))
     finished = finished_stages(plan, FolderStore(spec.storage.store_path), say)
-    packs = plan.packs(finished)
-    answer = {
+    data = {
         "name": spec.name,
         "candidates": len(plan.candidates),
         "stages": plan.stages_by_kind,
         "stages_by_step": plan.stages_by_step,
         "stages_without_sharing": plan.stages_without_sharing,
         "in_store": len(finished),
-        "trials": len(packs),
+        "trials": len(plan.packs(finished)),
         "epochs": plan.epochs(finished),
         "epochs_without_sharing": plan.epochs_without_sharing,
     }
-    return True, answer, _plan_text(plan, answer)
+    return Answer(data, _plan_table(plan, data))
 
 
-def _plan_text(plan: Plan, answer: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, title=f"sweep {answer['name']}, not started")
-    shared, alone = answer["stages"], answer["stages_without_sharing"]
+def _plan_table(plan: Plan, data: dict[str, object]) -> Table:
+    table = Table(box=None, show_header=False, title=f"sweep {plan.spec.name}, not started")
+    shared, alone = plan.stages_by_kind, plan.stages_without_sharing
     rows = {
-        "candidates": answer["candidates"],
+        "candidates": data["candidates"],
         **{
             f"{kind} stages": f"{shared[kind]} ({alone[kind]} if nothing were shared)"
             for kind in shared
         },
-        "by step": ", ".join(f"{n} {step}" for step, n in answer["stages_by_step"].items()),
-        "in the store": answer["in_store"],
-        "trials to run": answer["trials"],
-        "epochs to train": f"{answer['epochs']} ({answer['epochs_without_sharing']} if nothing "
-        "were shared or stored)",
+        "by step": ", ".join(f"{n} {step}" for step, n in plan.stages_by_step.items()),
+        "in the store": data["in_store"],
+        "trials to run": data["trials"],
+        "epochs to train": f"{data['epochs']} ({plan.epochs_without_sharing} if nothing were "
+        "shared or stored)",
     }
     for name, value in rows.items():
         table.add_row(name, str(value))
     return table
 
 
-def _run(spec: SweepSpec, address: str | None, log: Console) -> tuple[bool, Any, Any]:
-    from rich.console import Group
-
+def _run(spec: SweepSpec, address: str | None, log: Console, say: Say) -> Answer:
     from orchestrator.progress import display_for, duration
     from orchestrator.report import candidates_table
     from orchestrator.sweep import run_sweep
-
-    def say(line: str) -> None:
-        log.print(line, markup=False, highlight=False)
 
     outcome = run_sweep(spec, address, lambda: display_for(log), say)
     for result in outcome.results:
@@ -126,11 +100,7 @@ def _run(spec: SweepSpec, address: str | None, log: Console) -> tuple[bool, Any,
         say(f"error: MLflow lacks part of this sweep ({problem}); run the same command again")
     uri = spec.storage.mlflow_uri
     look = uri if uri.startswith("http") else f"mlflow server --backend-store-uri {uri}"
-    counts = (
-        f"{outcome.trained} stages trained, {outcome.reused} reused, "
-        f"{duration(outcome.seconds)}. Compare in the MLflow UI, experiment {spec.name}: {look}"
-    )
-    answer = {
+    data = {
         "name": spec.name,
         "succeeded": outcome.succeeded,
         "trained": outcome.trained,
@@ -139,8 +109,12 @@ def _run(spec: SweepSpec, address: str | None, log: Console) -> tuple[bool, Any,
         "tracking_uri": uri,
         "candidates": [result.as_row() for result in outcome.results],
     }
-    table = candidates_table(outcome.results, spec.evaluation.protocol)
-    return outcome.succeeded, answer, Group(table, counts)
+    text = Group(
+        candidates_table(outcome.results, spec.evaluation.protocol),
+        f"{outcome.trained} stages trained, {outcome.reused} reused, {duration(outcome.seconds)}.",
+        f"Compare them in the MLflow UI, experiment {spec.name}: {look}",
+    )
+    return Answer(data, text, exit_code=0 if outcome.succeeded else 1)
 
 
 if __name__ == "__main__":

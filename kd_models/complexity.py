@@ -1,6 +1,7 @@
 """Cost of a network: parameters and FLOPs."""
 
 import logging
+import warnings
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ def complexity(network: nn.Module, example: Tensor) -> Complexity:
     Additions, activations and pooling that fvcore has no rule for count as nothing,
     which is how both papers' figures come out (papers.md, golden numbers).
     """
+    # fvcore traces with torch.jit, which warns of its own deprecation, on import too.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.jit")
     from fvcore.nn import FlopCountAnalysis  # seconds to import, and few callers count
 
     training = network.training

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kd_models.losses import Distance, per_image_distance
-from kd_models.metrics import Evaluation
 from kd_models.pkdgan import NetworkConfig, in_batches
 from kd_models.protocol import Protocol
 from kd_models.values import Value

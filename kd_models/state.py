@@ -42,9 +42,7 @@ class TrainingState:
             rng,
         )
 
-    def restore(
-        self, networks: Mapping[str, nn.Module], optimizers: Sequence[Optimizer]
-    ) -> None:
+    def restore(self, networks: Mapping[str, nn.Module], optimizers: Sequence[Optimizer]) -> None:
         """Put the state back into networks and optimizers of the same make."""
         for name, network in networks.items():
             network.load_state_dict(dict(self.networks[name]))

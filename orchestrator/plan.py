@@ -161,9 +161,7 @@ class Plan:
         A finished student needs no parents, so a teacher missing from the store is trained
         again only for a student that still needs it, or to be compared with.
         """
-        return tuple(
-            Pack((stage,)) for key, stage in self.stages.items() if key not in finished
-        )
+        return tuple(Pack((stage,)) for key, stage in self.stages.items() if key not in finished)
 
 
 @dataclass(frozen=True)

@@ -139,9 +139,7 @@ class LiveDisplay:
             stage = progress.stages[key]
             bar = ProgressBar(progress.epochs_of(key), int(row.get("epoch", 0)), width=24)
             loss = f"{row['loss/0']:.4f}" if "loss/0" in row else "starting"
-            table.add_row(
-                stage.title, _epoch(progress, key), bar, _auroc(row).strip() or "-", loss
-            )
+            table.add_row(stage.title, _epoch(progress, key), bar, _auroc(row).strip() or "-", loss)
         self._live.update(Group(Text(progress.summary()), table))
 
     def say(self, line: str) -> None:

@@ -49,6 +49,9 @@ class PackSearcher(Searcher):
             failures = json.loads(result[FAILURES])
         self._schedule.finish(pack.key, self._listener.pack_ended(pack, failures))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher now and then; see save
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: what is finished is in the store."""
 

@@ -245,8 +245,7 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         valid = _settings_at(model, location[:-1])
         return (
-            f"{where} is not a setting{nearest(location[-1], valid)}"
-            f" (there are {', '.join(valid)})"
+            f"{where} is not a setting{nearest(location[-1], valid)} (there are {', '.join(valid)})"
         )
     if error["type"] == "missing":
         return f"{where} is missing"

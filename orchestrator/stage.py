@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from kd_models.data import DataError, OneClassData, load, one_class
+from kd_models.data import DataError, ImageSet, OneClassData, one_class
 from kd_models.fit import DataTooSmall, Diverged, fit
 from kd_models.metrics import aurocs
 from kd_models.pkdgan import GanLearner
@@ -30,8 +30,8 @@ class Site:
     """Where and how a pack runs; nothing here changes its result."""
 
     store: Store
-    data: Path
-    unreadable: Literal["stop", "skip"] = "stop"
+    images: Callable[[str], ImageSet]
+    """a dataset by name, read and decoded once for all stages"""
     evaluate_every: int = 1
     checkpoint_every: int = 10
 
@@ -73,7 +73,7 @@ def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str
 
 def _run_stage(stage: Stage, site: Site, world: World, session: Session) -> None:
     config = stage.config
-    images = load(config.dataset, site.data, unreadable=site.unreadable)
+    images = site.images(config.dataset)
     if images.fingerprint != stage.fingerprint:
         raise DataError(
             f"dataset {config.dataset} is not the one the sweep was planned with "

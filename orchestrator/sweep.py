@@ -1,10 +1,11 @@
 """Run a sweep: plan, train what the store lacks on a Ray cluster, log, and report."""
 
 import contextlib
+import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from kd_models.data import DataError, DatasetMissing, dataset_row, load
+from kd_models.data import DatasetMissing, ImageSet, dataset_row, load
 from orchestrator.board import Board, News
 from orchestrator.errors import UserError
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
@@ -26,11 +27,9 @@ from orchestrator.spec import Resources, SweepSpec
 from orchestrator.stage import Site
 from orchestrator.store import CorruptStage, FolderStore, Store
 from orchestrator.tracking import Tracker
-from orchestrator.trial import TrialContext, trial, worker_resources
+from orchestrator.trial import SharedDatasets, TrialContext, trial, worker_resources
 
 Say = Callable[[str], None]
-
-UNKNOWN_FINGERPRINT = "unknown: the dataset is not on this machine"
 
 _TRIAL_BYTES = 500e6
 """A trial's own process trains nothing, so it holds memory rather than a CPU."""
@@ -40,33 +39,43 @@ class ClusterError(UserError):
     """The Ray cluster cannot run the sweep."""
 
 
-def dataset_facts(
-    spec: SweepSpec, say: Say, *, download: bool = True, missing_ok: bool = False
-) -> dict[str, DatasetFacts]:
-    """Load every dataset of the spec once, to know its classes and fingerprint.
-
-    Args:
-        missing_ok: plan with a dataset that is not there, by its row alone.
+def load_datasets(spec: SweepSpec, say: Say) -> dict[str, ImageSet]:
+    """Load every dataset of the spec, downloading what is missing.
 
     Raises:
         DataError: a dataset cannot be had.
     """
-    facts: dict[str, DatasetFacts] = {}
+    loaded: dict[str, ImageSet] = {}
     for name in dict.fromkeys(spec.datasets):
-        row = dataset_row(name)
-        try:
-            images = load(
-                name, spec.storage.data_path, unreadable=spec.unreadable_images, download=download
-            )
-        except DatasetMissing as error:
-            if not missing_ok:
-                raise
-            say(f"{name} is not on this machine ({error}); planned without its content")
-            facts[name] = DatasetFacts(row, f"{UNKNOWN_FINGERPRINT} {name}")
-            continue
+        images = load(name, spec.storage.data_path, unreadable=spec.unreadable_images)
         for skipped in images.skipped:
             say(f"warning: {name}: skipped unreadable image {skipped}")
-        facts[name] = DatasetFacts(row, images.fingerprint)
+        loaded[name] = images
+    return loaded
+
+
+def facts_of(images: Mapping[str, ImageSet]) -> dict[str, DatasetFacts]:
+    """Return what planning has to know of loaded datasets."""
+    return {name: DatasetFacts(loaded.row, loaded.fingerprint) for name, loaded in images.items()}
+
+
+def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]:
+    """Return what planning can know of datasets when nothing may be downloaded.
+
+    Of a dataset that is not on this machine that is its row alone: its stages then have keys
+    of their own, and none is found in the store.
+    """
+    facts: dict[str, DatasetFacts] = {}
+    for name in dict.fromkeys(spec.datasets):
+        try:
+            images = load(
+                name, spec.storage.data_path, unreadable=spec.unreadable_images, download=False
+            )
+        except DatasetMissing:
+            say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
+            facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
+        else:
+            facts |= facts_of({name: images})
     return facts
 
 
@@ -112,7 +121,8 @@ def run_sweep(
     began = time.monotonic()
     store = FolderStore(spec.storage.store_path)
     store.check_writable()
-    plan = make_plan(spec, dataset_facts(spec, say))
+    images = load_datasets(spec, say)
+    plan = make_plan(spec, facts_of(images))
     tracker = Tracker(plan, store, spec.storage)
     finished = finished_stages(plan, store, say)
     packs = plan.packs(finished)
@@ -132,7 +142,7 @@ def run_sweep(
             schedule = Schedule(packs, concurrent)
             display = display_of()
             try:
-                _tune(plan, spec, store, schedule, log, display, len(finished))
+                _tune(plan, images, store, schedule, log, display, len(finished))
             finally:
                 display.close()
         failed, skipped = schedule.failed, schedule.skipped
@@ -161,9 +171,7 @@ def concurrent_trials(resources: Resources, packs: int) -> int:
         for node in nodes
     )
     if workers < resources.workers:
-        has = ", ".join(
-            f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in wanted
-        )
+        has = ", ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in wanted)
         needs = " and ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
         raise ClusterError(
             f"a trial needs {resources.workers} workers with {needs} each, but the cluster "
@@ -181,7 +189,7 @@ def _cluster(address: str | None, say: Say) -> Iterator[None]:
     """Be connected to a Ray cluster: the one at ``address`` or $RAY_ADDRESS, or a local one."""
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, log_to_driver=False)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     else:
         say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
         # Nothing preempts this machine; each of these would be one more process per trial.
@@ -191,8 +199,7 @@ def _cluster(address: str | None, say: Say) -> Iterator[None]:
             address="local",
             include_dashboard=False,
             log_to_driver=False,
-            object_store_memory=256 * 1024**2,
-            _node_ip_address="127.0.0.1",
+            logging_level=logging.ERROR,
         )
     try:
         yield
@@ -202,21 +209,21 @@ def _cluster(address: str | None, say: Say) -> Iterator[None]:
 
 def _tune(
     plan: Plan,
-    spec: SweepSpec,
+    images: Mapping[str, ImageSet],
     store: Store,
     schedule: Schedule,
     log: "_BackgroundTracker",
     display: Display,
     already: int,
 ) -> None:
+    spec = plan.spec
     packs = {pack.key: pack for pack in schedule.packs}
     board = Board.remote()  # type: ignore[attr-defined]
     context = TrialContext(
         packs=packs,
         site=Site(
             store=store,
-            data=spec.storage.data_path.absolute(),
-            unreadable=spec.unreadable_images,
+            images=SharedDatasets({loaded.name: ray.put(loaded) for loaded in images.values()}),
             evaluate_every=spec.evaluation.every,
             checkpoint_every=spec.resources.checkpoint_every,
         ),
@@ -245,6 +252,8 @@ def _tune(
                 name="tune", storage_path=scratch, callbacks=[watcher], verbose=0
             ),
         )
+        # It would warn of every trial that reported no metric; ours go to the board.
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
         tuner.fit()
 
 
@@ -264,6 +273,9 @@ class _Watcher(tune.Callback):
         self._store, self._log, self._display = store, log, display
         self._polled = 0.0
         self._skipped: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks now and then, and would restore nothing from them
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if time.monotonic() - self._polled > 0.5:
@@ -312,9 +324,7 @@ class _Watcher(tune.Callback):
         self._display.refresh(self._progress)
 
 
-def _by_stage(
-    news: Sequence[News], stages: Any
-) -> Iterator[tuple[Stage, list[dict[str, float]]]]:
+def _by_stage(news: Sequence[News], stages: Any) -> Iterator[tuple[Stage, list[dict[str, float]]]]:
     for key in dict.fromkeys(item.stage for item in news):
         yield stages[key], [item.row for item in news if item.stage == key]
 

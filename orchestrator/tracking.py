@@ -284,9 +284,7 @@ class Tracker:
     def reopen(self, stage: Stage) -> None:
         """A stage is about to train (again): its run is running, whatever it was."""
         run = self._run(stage)
-        self._client.log_batch(
-            run.run_id, tags=[RunTag("status", "running"), RunTag("reason", "")]
-        )
+        self._client.log_batch(run.run_id, tags=[RunTag("status", "running"), RunTag("reason", "")])
         self._client.update_run(run.run_id, status="RUNNING")
 
     def _create_run(self, stage: Stage) -> str:
@@ -311,7 +309,9 @@ class Tracker:
             },
         )
         meta = MetaDataset(
-            source=CodeDatasetSource({"mlflow.source.name": "kd_models.data", "dataset": config.dataset}),
+            source=CodeDatasetSource(
+                {"mlflow.source.name": "kd_models.data", "dataset": config.dataset}
+            ),
             name=config.dataset,
             digest=stage.fingerprint[:36],
         )

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 import ray.train
 
+from kd_models.data import ImageSet
 from kd_models.world import World
 from orchestrator.board import News
 from orchestrator.plan import Pack, Stage
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
 FAILURES = "failures"
 
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+@dataclass(frozen=True)
+class SharedDatasets:
+    """Datasets in Ray's object store: read by the driver, found on every machine, once each.
+
+    Workers so need neither the files nor the libraries that read them.
+    """
+
+    references: "Mapping[str, ray.ObjectRef[ImageSet]]"
+
+    def __call__(self, name: str) -> ImageSet:
+        return ray.get(self.references[name])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Datasets for novelty detection: a row for each, loaders, and the one-class task."""
 
 from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
+from kd_models.data.folder import image_paths
 from kd_models.data.image_set import DatasetRow, ImageSet, Split
 from kd_models.data.load import load
 from kd_models.data.one_class import OneClassData, one_class
@@ -18,6 +19,7 @@ __all__ = [
     "Split",
     "UnreadableImage",
     "dataset_row",
+    "image_paths",
     "load",
     "one_class",
     "read_image",

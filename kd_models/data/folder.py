@@ -94,7 +94,7 @@ def _readable(root: Path, part: str, unreadable: Unreadable, skipped: list[str])
     folder = root / part
     if not folder.is_dir():
         raise DataError(_expected(root, f"{folder} is not there"))
-    names = sorted(path.relative_to(root).as_posix() for path in _image_paths(folder))
+    names = sorted(path.relative_to(root).as_posix() for path in image_paths(folder))
     if not names:
         raise DataError(_expected(root, f"{folder} has no image in it"))
     files: list[ImageFile] = []
@@ -118,7 +118,8 @@ def _readable(root: Path, part: str, unreadable: Unreadable, skipped: list[str])
     return files
 
 
-def _image_paths(folder: Path) -> Iterator[Path]:
+def image_paths(folder: Path) -> Iterator[Path]:
+    """Yields every image file below `folder`, as `load_folder` finds them, in no order."""
     seen: set[str] = set()
     # Links are followed, since data often lies elsewhere; `seen` ends a link that points back up.
     for parent, folders, files in os.walk(folder, followlinks=True):

@@ -1,0 +1,93 @@
+"""Register the best student of a sweep for every dataset and normal class."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.cli import Answer, JsonFlag, Say, job, respond
+from orchestrator.spec import StorageSpec, read_spec
+
+app = job()
+
+
+@app.command()
+def choose(
+    sweep: Annotated[str, typer.Argument(help="A sweep's name, or its file.")],
+    max_params: Annotated[int | None, typer.Option(help="Most parameters a student may have.")] = (
+        None
+    ),
+    max_flops: Annotated[int | None, typer.Option(help="Most FLOPs an image may cost.")] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow; default the file's, $MLFLOW_TRACKING_URI, or below $KD_HOME."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Register the best student of a sweep for every dataset and normal class.
+
+    Students are compared by AUROC on the validation half of the test images (protocol holdout;
+    under protocol paper on all of them), among those within the limits. The chosen one becomes a
+    version of the MLflow model SWEEP.DATASET.CLASS, tagged with its metrics, cost, threshold,
+    preprocessing and stage key, under the alias champion. Choosing the same student again makes
+    no second version.
+
+    Exit code 1 when for some class no student is within the limits.
+    """
+
+    def work(log: Console, say: Say) -> Answer:
+        from orchestrator import registry
+        from orchestrator.tracking import connect
+
+        name, storage = sweep, StorageSpec()
+        if Path(sweep).suffix in (".yaml", ".yml") or Path(sweep).is_file():
+            spec = read_spec(Path(sweep))
+            name, storage = spec.name, spec.storage
+        client = connect(tracking_uri or storage.mlflow_uri)
+        runs = registry.finished_candidates(client, name)
+        choices = registry.choose(runs, registry.Limits(max_params, max_flops))
+        table = Table(title=f"champions of {name}")
+        headings = ("model", "structure", "chosen by", "test AUROC", "params", "FLOPs", "of")
+        for heading in headings:
+            table.add_column(heading)
+        rows = []
+        for choice in choices:
+            model = choice.registered_name(name)
+            if choice.run is None:
+                say(f"none of the {choice.candidates} students for {model} is within the limits")
+                continue
+            version = registry.register(client, name, choice)
+            metrics, tags = choice.run.data.metrics, choice.run.data.tags
+            row = {
+                "model": model,
+                "version": str(version.version),
+                "dataset": choice.dataset,
+                "normal_class": choice.normal_class,
+                "structure": tags["structure"],
+                "stage_key": tags["stage_key"],
+                "chosen_by": registry.choosing_metric(choice.run),
+                "auroc": metrics["auroc"],
+                "test_auroc": metrics["test_auroc"],
+                "params": int(metrics["params"]),
+                "flops": int(metrics["flops"]),
+                "threshold": metrics["threshold"],
+            }
+            rows.append(row)
+            table.add_row(
+                f"{model}/{version.version}",
+                tags["structure"],
+                f"{row['chosen_by']:.4f}",
+                f"{row['test_auroc']:.4f}",
+                f"{row['params']:,}",
+                f"{row['flops']:,}",
+                str(choice.candidates),
+            )
+        return Answer({"sweep": name, "champions": rows}, table, exit_code=len(rows) < len(choices))
+
+    respond(work, as_json)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,146 @@
+"""Score images with a downloaded student."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console, Group
+from torch import Tensor
+
+from kd_models.data import (
+    DataError,
+    UnreadableImage,
+    dataset_row,
+    image_paths,
+    load,
+    one_class,
+    read_image,
+    to_model_input,
+)
+from kd_models.metrics import auroc, rates
+from kd_models.package import Package
+from orchestrator.cli import Answer, JsonFlag, Say, job, respond
+from orchestrator.spec import StorageSpec
+
+app = job()
+
+
+@app.command()
+def score(
+    package: Annotated[Path, typer.Argument(help="Folder made by jobs/download.py.")],
+    images: Annotated[
+        str,
+        typer.Argument(
+            help="An image, a folder of images, or a dataset (digits, fmnist, folder:PATH, ...)."
+        ),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Where datasets lie; default below $KD_HOME.")
+    ] = None,
+    unreadable: Annotated[
+        str, typer.Option(help="What to do with an image that cannot be read: stop or skip.")
+    ] = "stop",
+    as_json: JsonFlag = False,
+) -> None:
+    """Score images and call each normal or novel.
+
+    A score at or above the student's threshold is novel. Of a dataset it is the test split that
+    is scored, with the student's own normal class, and the AUROC is printed with it.
+    """
+
+    def work(log: Console, say: Say) -> Answer:
+        if unreadable not in ("stop", "skip"):
+            raise DataError(f"--unreadable {unreadable}: expected stop or skip")
+        student = Package.load(package)
+        if Path(images).exists():
+            return _score_files(student, Path(images), unreadable == "skip", say)
+        root = data or StorageSpec().data_path
+        return _score_dataset(student, images, root, "skip" if unreadable == "skip" else "stop")
+
+    respond(work, as_json)
+
+
+def _score_files(student: Package, path: Path, skip: bool, say: Say) -> Answer:
+    files = sorted(image_paths(path)) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"there is no image in {path}")
+    readable, inputs = [], []
+    for file in files:
+        try:
+            image = read_image(file)
+        except UnreadableImage as error:
+            if not skip:
+                raise
+            say(f"warning: skipped: {error}")
+        else:
+            readable.append(str(file))
+            inputs.append(image)
+    if not readable:
+        raise DataError(f"none of the {len(files)} images in {path} can be read")
+    prepared = student.config.preprocessing
+    x = to_model_input(inputs, image_size=prepared.image_size, channels=prepared.channels)
+    rows = _rows(student, readable, student.score(x))
+    return Answer({**_summary(student, rows), "images": rows}, _lines(student, rows))
+
+
+def _score_dataset(
+    student: Package, name: str, root: Path, unreadable: Literal["stop", "skip"]
+) -> Answer:
+    dataset_row(name)
+    prepared = student.config.preprocessing
+    task = one_class(
+        load(name, root, unreadable=unreadable),
+        student.config.normal_class,
+        image_size=prepared.image_size,
+        channels=prepared.channels,
+    )
+    scores = student.score(task.test)
+    names = task.names or [str(index) for index in range(len(scores))]
+    rows = _rows(student, names, scores)
+    values, novel = scores.double().numpy(), task.novel.numpy()
+    found = rates(values, novel, student.config.threshold)
+    quality = {
+        "auroc": auroc(values, novel),
+        "gmean": found.gmean,
+        "fpr": found.fpr,
+        "fnr": found.fnr,
+    }
+    text = ", ".join(f"{metric} {value:.6f}" for metric, value in quality.items())
+    return Answer(
+        {**_summary(student, rows), **quality, "images": rows},
+        Group(_lines(student, rows), f"{name}, the whole test split: {text}"),
+    )
+
+
+def _rows(student: Package, names: list[str] | tuple[str, ...], scores: Tensor) -> list[dict]:
+    return [
+        {
+            "image": name,
+            "score": score,
+            "verdict": "novel" if score >= student.config.threshold else "normal",
+        }
+        for name, score in zip(names, scores.tolist(), strict=True)
+    ]
+
+
+def _summary(student: Package, rows: list[dict]) -> dict[str, object]:
+    novel = sum(row["verdict"] == "novel" for row in rows)
+    return {
+        "threshold": student.config.threshold,
+        "novel": novel,
+        "normal": len(rows) - novel,
+    }
+
+
+def _lines(student: Package, rows: list[dict]) -> str:
+    lines = [f"{row['score']:.6g}\t{row['verdict']}\t{row['image']}" for row in rows]
+    summary = _summary(student, rows)
+    lines.append(
+        f"{summary['novel']} novel, {summary['normal']} normal "
+        f"at threshold {student.config.threshold:.6g}"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,215 @@
+"""Choosing students by what was measured, registering them, and fetching them again."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from kd_models.package import CONFIG, Package, PackageConfig
+from kd_models.values import nearest
+from orchestrator.errors import UserError
+from orchestrator.tracking import PACKAGE
+
+CHAMPION = "champion"
+
+_METRICS = (
+    "auroc",
+    "val_auroc",
+    "test_auroc",
+    "gmean",
+    "fpr",
+    "fnr",
+    "threshold",
+    "params",
+    "flops",
+)
+
+
+class RegistryError(UserError):
+    """Nothing to choose from, or no such registered student."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a chosen student may cost at most; None is no limit."""
+
+    params: int | None = None
+    flops: int | None = None
+
+    def allow(self, run: Run) -> bool:
+        metrics = run.data.metrics
+        return (self.params is None or metrics["params"] <= self.params) and (
+            self.flops is None or metrics["flops"] <= self.flops
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The student chosen for a dataset and normal class, or why there is none."""
+
+    dataset: str
+    normal_class: str
+    run: Run | None
+    candidates: int
+    """finished candidates there were to choose from, whatever their cost"""
+
+    def registered_name(self, sweep: str) -> str:
+        """Return the model's name in the registry, which allows no slash and no colon."""
+        dataset = self.dataset.rpartition("/")[2].rpartition(":")[2]
+        return ".".join(
+            re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (sweep, dataset, self.normal_class)
+        )
+
+
+def choosing_metric(run: Run) -> float:
+    """Return what students are compared by: under ``holdout`` the AUROC of the validation half,
+    so that the test half stays honest; under ``paper`` the AUROC, as the papers do."""
+    name = "auroc" if run.data.tags["complete"] == "paper" else "val_auroc"
+    return float(run.data.metrics[name])
+
+
+def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
+    """Return the runs of a sweep's students that were trained and logged whole.
+
+    Raises:
+        RegistryError: no such sweep, or nothing in it is finished.
+    """
+    experiment = client.get_experiment_by_name(sweep)
+    if experiment is None:
+        names = [e.name for e in client.search_experiments()]
+        raise RegistryError(
+            f"there is no sweep {sweep}{nearest(sweep, names)} (there are: {', '.join(names)})"
+        )
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id],
+            filter_string="tags.role = 'candidate' AND attributes.status = 'FINISHED'",
+            page_token=token,
+        )
+        runs += [run for run in page if run.data.tags.get("complete")]
+        token = page.token
+        if not token:
+            break
+    if not runs:
+        raise RegistryError(f"sweep {sweep} has no finished candidate yet")
+    return runs
+
+
+def choose(runs: Iterable[Run], limits: Limits) -> list[Choice]:
+    """Choose for every dataset and normal class the best student within the limits.
+
+    Of two equally good the one with fewer FLOPs, then params.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        group = (run.data.tags["dataset"], run.data.tags["normal_class"])
+        groups.setdefault(group, []).append(run)
+
+    def merit(run: Run) -> tuple[float, float, float]:
+        metrics = run.data.metrics
+        return (choosing_metric(run), -metrics["flops"], -metrics["params"])
+
+    return [
+        Choice(
+            dataset,
+            normal_class,
+            max((run for run in group if limits.allow(run)), key=merit, default=None),
+            len(group),
+        )
+        for (dataset, normal_class), group in sorted(groups.items())
+    ]
+
+
+def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:
+    """Register a choice and make it the champion; a student registered before keeps its version."""
+    assert choice.run is not None
+    run, name = choice.run, choice.registered_name(sweep)
+    tags = _version_tags(client, run)
+    version = _registered(client, name, tags["stage_key"])
+    if version is None:
+        assert run.outputs is not None
+        model_id = run.outputs.model_outputs[0].model_id
+        version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
+    else:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version.version, key, value)
+    client.set_registered_model_alias(name, CHAMPION, version.version)
+    return version
+
+
+def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
+    """Download the package of ``NAME``, ``NAME@alias`` or ``NAME/version`` into a folder.
+
+    Without alias or version it is the champion's.
+
+    Raises:
+        RegistryError: no such model, alias or version, or the folder is not empty.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise RegistryError(f"{destination} is there already; give a new or empty folder")
+    version = _resolve(client, model)
+    with tempfile.TemporaryDirectory() as folder:
+        downloaded = mlflow.artifacts.download_artifacts(
+            run_id=version.tags["run_id"], artifact_path=PACKAGE, dst_path=folder
+        )
+        package = Package.load(Path(downloaded))
+        shutil.copytree(downloaded, destination, dirs_exist_ok=True)
+    return package
+
+
+def _version_tags(client: MlflowClient, run: Run) -> dict[str, str]:
+    config = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{PACKAGE}/{CONFIG}")
+    package = PackageConfig.model_validate_json(config)
+    tags = {name: repr(run.data.metrics[name]) for name in _METRICS}
+    tags |= {name: str(int(run.data.metrics[name])) for name in ("params", "flops")}
+    tags |= {
+        name: run.data.tags[name]
+        for name in ("dataset", "normal_class", "method", "structure", "seed", "stage_key")
+    }
+    return tags | {
+        "protocol": run.data.tags["complete"],
+        "preprocessing": package.preprocessing.model_dump_json(),
+        "run_id": run.info.run_id,
+    }
+
+
+def _registered(client: MlflowClient, name: str, stage_key: str) -> ModelVersion | None:
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get("stage_key") == stage_key:
+            return version
+    return None
+
+
+def _resolve(client: MlflowClient, model: str) -> ModelVersion:
+    name, slash, number = model.partition("/")
+    name, at, alias = name.partition("@")
+    if (slash and not number) or (at and not alias) or (slash and at):
+        raise RegistryError(f"{model}: expected NAME, NAME@alias or NAME/version")
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        names = [m.name for m in client.search_registered_models()]
+        raise RegistryError(
+            f"no student is registered as {name}{nearest(name, names)} "
+            f"(there are: {', '.join(names) or 'none; jobs/choose.py registers them'})"
+        ) from None
+    try:
+        if slash:
+            return client.get_model_version(name, number)
+        return client.get_model_version_by_alias(name, alias or CHAMPION)
+    except MlflowException:
+        versions = client.search_model_versions(f"name = '{name}'")
+        known = ", ".join(
+            f"{name}/{v.version}" + "".join(f" (@{a})" for a in v.aliases) for v in versions
+        )
+        raise RegistryError(f"there is no {model}; there are {known}") from None
