@@ -1,6 +1,12 @@
 """Fetch a registered student."""
 
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    # Import from the project, not from this folder: its profile.py is not the library's.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from typing import Annotated
 
 import typer

@@ -1,5 +1,12 @@
 """Cost of a teacher and its student, before anything is trained."""
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Import from the project, not from this folder: its profile.py is not the library's.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from typing import Annotated
 
 import typer
@@ -49,20 +56,20 @@ def profile(
             widths = _widths("--student-widths", student_widths)
         teacher = _cost(row.channels, _widths("--teacher-widths", teacher_widths))
         student = _cost(row.channels, widths)
+        ratio = {
+            "params": teacher.params / student.params,
+            "flops": teacher.flops / student.flops,
+        }
         data = {
             "teacher": {"params": teacher.params, "flops": teacher.flops},
             "student": {"params": student.params, "flops": student.flops},
-            "ratio": {
-                "params": teacher.params / student.params,
-                "flops": teacher.flops / student.flops,
-            },
+            "ratio": ratio,
         }
         table = Table(title=f"{method} on {dataset}, student {'-'.join(map(str, widths))}")
         for heading in ("", "params", "FLOPs"):
             table.add_column(heading, justify="right" if heading else "left")
         for name, cost in (("teacher", teacher), ("student", student)):
             table.add_row(name, f"{cost.params:,}", f"{cost.flops:,}")
-        ratio = data["ratio"]
         table.add_row("ratio", f"{ratio['params']:.2f}", f"{ratio['flops']:.2f}")
         return Answer(data, table)
 

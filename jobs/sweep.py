@@ -1,6 +1,12 @@
 """Train every student of a sweep file, share what they share, and compare them."""
 
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    # Import from the project, not from this folder: its profile.py is not the library's.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from typing import Annotated
 
 import typer

@@ -57,7 +57,8 @@ def fit(
     world = world or World()
     for network in learner.trained.values():
         # Measured on two CPU cores: a teacher trains 8 to 15% faster in this layout.
-        network.to(world.device, memory_format=torch.channels_last).train()
+        network.to(world.device).train()
+        network.to(memory_format=torch.channels_last)
     objectives = learner.objectives()
     optimizers = [Adam(o.parameters(), lr=recipe.lr, betas=recipe.betas) for o in objectives]
     if state is None:

@@ -17,7 +17,8 @@ def per_image_distance(a: Tensor, b: Tensor, kind: Distance) -> Tensor:
     difference = (a - b).flatten(1)
     if kind == "mse":
         return difference.square().mean(1)
-    return torch.linalg.vector_norm(difference, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    return norm
 
 
 def distance(a: Tensor, b: Tensor, kind: Distance) -> Tensor:

@@ -28,7 +28,9 @@ class PackSearcher(Searcher):
         self._schedule, self._listener = schedule, listener
         self._packs: dict[str, Pack] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(  # type: ignore[override]  # FINISHED is a string
+        self, trial_id: str
+    ) -> dict[str, Any] | str | None:
         if self._schedule.over:
             return str(Searcher.FINISHED)
         pack = self._schedule.start_next()

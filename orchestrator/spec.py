@@ -249,7 +249,7 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
         )
     if error["type"] == "missing":
         return f"{where} is missing"
-    message = error["msg"].removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
     if not where:
         return message
     expected = str(error.get("ctx", {}).get("expected", ""))

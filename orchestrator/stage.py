@@ -131,8 +131,7 @@ class _StageRun:
             if folder is None or not (folder / self._state_name).exists():
                 return None
             self.history = json.loads((folder / self._history_name).read_text())
-            state = TrainingState.load(folder / self._state_name)
-        return state
+            return TrainingState.load(folder / self._state_name)
 
     def on_epoch(self, state: TrainingState, terms: dict[str, float]) -> None:
         epochs = self._stage.config.recipe.epochs

@@ -126,7 +126,7 @@ class Tracker:
         scores = read_scores(self._store, stage)
         evaluation = evaluation_of(scores, protocol)
         self.log_epochs(stage, history)
-        final = {
+        final: dict[str, float] = {
             "threshold": evaluation.threshold,
             "gmean": evaluation.gmean,
             "fpr": evaluation.fpr,
@@ -134,11 +134,9 @@ class Tracker:
             "params": cost(stage).params,
             "flops": cost(stage).flops,
         }
-        if result is not None and result.difference is not None:
-            final |= {
-                "teacher_auroc": result.teacher_auroc,
-                "difference_to_teacher": result.difference,
-            }
+        if result is not None and result.teacher_auroc is not None:
+            final["teacher_auroc"] = result.teacher_auroc
+            final["difference_to_teacher"] = evaluation.auroc - result.teacher_auroc
         now, last = int(time.time() * 1000), stage.config.recipe.epochs
         metrics = [Metric(name, float(value), now, last) for name, value in final.items()]
         self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
@@ -202,7 +200,9 @@ class Tracker:
 
     def _package(self, stage: Stage, result: CandidateResult) -> Package:
         config, step = stage.config, stage.config.step
-        assert step.student and result.evaluation and result.cost
+        assert step.student is not None
+        assert result.evaluation is not None
+        assert result.cost is not None
         evaluation, row = result.evaluation, dataset_row(config.dataset)
         return Package(
             PackageConfig(
@@ -308,7 +308,7 @@ class Tracker:
                 "parent_keys": ",".join(stage.parents),
             },
         )
-        meta = MetaDataset(
+        meta = MetaDataset(  # type: ignore[abstract]
             source=CodeDatasetSource(
                 {"mlflow.source.name": "kd_models.data", "dataset": config.dataset}
             ),

@@ -63,7 +63,7 @@ def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
     os.environ.setdefault(START_TIMEOUT, "600")
     pack = context.packs[config["pack"]]
     trainer = TorchTrainer(
-        _train_loop,
+        _train_loop,  # type: ignore[arg-type]  # what it returns is the result's return_value
         train_loop_config={
             "pack": pack,
             "site": context.site,
@@ -87,7 +87,7 @@ def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
     except ray.train.TrainingFailedError as error:
         failures = dict.fromkeys((stage.key for stage in pack.stages), _reason(error))
     else:
-        failures = result.return_value
+        failures = result.return_value  # type: ignore[attr-defined]
         # The store has what was trained: the checkpoints would only fill the disk, and those
         # of a failed stage would only lead to the same failure again.
         result.filesystem.delete_dir(result.path)
