@@ -55,7 +55,15 @@ def choose(
         runs = registry.finished_candidates(client, name)
         choices = registry.choose(runs, registry.Limits(max_params, max_flops))
         table = Table(title=f"champions of {name}")
-        headings = ("model", "structure", "chosen by", "test AUROC", "params", "FLOPs", "of")
+        headings = (
+            "model",
+            "structure",
+            "chosen by",
+            "test AUROC",
+            "params",
+            "FLOPs",
+            "candidates",
+        )
         for heading in headings:
             table.add_column(heading)
         rows = []

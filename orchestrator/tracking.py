@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
-from mlflow.models import Model, infer_signature
+from mlflow.models import infer_signature
 
 from kd_models.data import dataset_row
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
@@ -58,6 +58,7 @@ def connect(uri: str) -> MlflowClient:
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     before = {name: os.environ.get(name) for name in patience}
     os.environ.update(patience)
@@ -183,17 +184,16 @@ class Tracker:
             example = np.zeros(
                 (2, shape.channels, shape.image_size, shape.image_size), dtype=np.float32
             )
-            Model.log(
-                artifact_path=None,
-                name=MODEL,
-                flavor=mlflow.pytorch,
-                pytorch_model=scorer,
-                input_example=example,
-                signature=infer_signature(example, np.zeros(2, dtype=np.float32)),
-                serialization_format="pt2",  # an exported graph: nothing in it is pickled
-                pip_requirements=["torch"],
-                run_id=run_id,
-            )
+            # Only an active run puts a model into its own experiment.
+            with mlflow.start_run(run_id=run_id):
+                mlflow.pytorch.log_model(
+                    scorer,
+                    name=MODEL,
+                    input_example=example,
+                    signature=infer_signature(example, np.zeros(2, dtype=np.float32)),
+                    serialization_format="pt2",  # an exported graph: nothing in it is pickled
+                    pip_requirements=["torch"],
+                )
         with tempfile.TemporaryDirectory() as folder:
             package.save(Path(folder))
             self._client.log_artifacts(run_id, folder, PACKAGE)
