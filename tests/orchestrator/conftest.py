@@ -1,0 +1,171 @@
+"""Specs, plans and stored stages, cheap enough for every test."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kd_models.data import ImageSet, dataset_row, load
+from kd_models.world import World
+from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
+from orchestrator.record import Scores, write_stage
+from orchestrator.spec import SweepSpec
+from orchestrator.stage import Row, Site, run_pack
+from orchestrator.store import FolderStore, Store
+
+TINY = (1, 2, 4)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KD_HOME", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def spec_of() -> Callable[..., SweepSpec]:
+    """A sweep over one class of digits with networks of the smallest size, but for ``changes``."""
+
+    def build(**changes: Any) -> SweepSpec:
+        raw: dict[str, Any] = {
+            "name": "tiny",
+            "datasets": ["digits"],
+            "normal_classes": [0],
+            "structures": ["kdgan-2"],
+            "student_widths": [TINY],
+            "teacher": {"widths": TINY},
+            "training": {"epochs": 2, "batch_size": 32},
+        }
+        return SweepSpec.model_validate({**raw, **changes})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def plan_of(spec_of: Callable[..., SweepSpec]) -> Callable[..., Plan]:
+    """The plan of ``spec_of(**changes)``, every dataset's fingerprint being made up."""
+
+    def build(spec: SweepSpec | None = None, **changes: Any) -> Plan:
+        spec = spec or spec_of(**changes)
+        facts = {
+            name: DatasetFacts(dataset_row(name), f"fingerprint of {name}")
+            for name in spec.datasets
+        }
+        return make_plan(spec, facts)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def put() -> Callable[..., None]:
+    """Stores a stage that was never trained, with the given novelty scores."""
+
+    def write(store: Store, stage: Stage, normal: list[float], novel: list[float]) -> None:
+        flags = np.array([False] * len(normal) + [True] * len(novel))
+        scores = Scores(np.array(normal + novel, dtype=np.float64), flags, flags.astype(np.int64))
+        networks = {"student.generator": {"w": torch.arange(3.0)}}
+        write_stage(store, stage, networks, scores, [{"epoch": 1, "seconds": 0.5}])
+
+    return write
+
+
+@dataclass
+class FolderSession:
+    """Checkpoints in a folder; stops like a killed process after the epoch ``stop_after``."""
+
+    folder: Path
+    stop_after: int | None = None
+    reported: list[Row] = field(default_factory=list)
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        yield self.folder if self.folder.exists() else None
+
+    def report(self, stage: Stage, row: Row, save: Callable[[Path], None] | None) -> None:
+        self.reported.append(row)
+        if save is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            save(self.folder)
+        if row["epoch"] == self.stop_after:
+            raise Killed
+
+
+class Killed(Exception):
+    """What a test raises in place of SIGKILL."""
+
+
+@pytest.fixture(scope="session")
+def folder_session() -> type[FolderSession]:
+    return FolderSession
+
+
+@pytest.fixture(scope="session")
+def killed() -> type[Killed]:
+    return Killed
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return load("digits", tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def real_plan(digits: ImageSet, spec_of: Callable[..., SweepSpec]) -> Callable[..., Plan]:
+    """The plan of ``spec_of(**changes)`` for the real digits."""
+
+    def build(**changes: Any) -> Plan:
+        facts = DatasetFacts(digits.row, digits.fingerprint)
+        return make_plan(spec_of(**changes), {"digits": facts})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def train(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Trains every stage of a plan into a store."""
+
+    def run(plan: Plan, store: Store) -> None:
+        site = Site(store, lambda name: digits)
+        session = FolderSession(tmp_path_factory.mktemp("session") / "checkpoint")
+        for stage in plan.stages.values():
+            assert run_pack(Pack((stage,)), site, World(), session) == {}
+
+    return run
+
+
+@dataclass(frozen=True)
+class Trained:
+    plan: Plan
+    store: FolderStore
+
+
+@pytest.fixture(scope="session")
+def trained(
+    real_plan: Callable[..., Plan],
+    train: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Trained:
+    """A teacher, KDGAN-2 and P-KDGAN-23 on class 0 of the digits, trained for two epochs."""
+    plan = real_plan(structures=["kdgan-2", "p-kdgan-23"])
+    store = FolderStore(tmp_path_factory.mktemp("store"))
+    train(plan, store)
+    return Trained(plan, store)
+
+
+@pytest.fixture(scope="session")
+def without_seconds() -> Callable[[bytes | list[Row]], list[Row]]:
+    """A history without what no two runs have in common."""
+
+    def strip(history: bytes | list[Row]) -> list[Row]:
+        rows = json.loads(history) if isinstance(history, bytes) else history
+        return [{name: v for name, v in row.items() if name != "seconds"} for row in rows]
+
+    return strip
