@@ -102,7 +102,8 @@ def gradients(world: World, normalisation: Normalisation, dtype: torch.dtype) ->
     batch = {"x": images_of(8, dtype)[world.rank :: world.size]}
     found: Measured = {}
     for objective in learner.objectives():
-        terms, made = world.wrap(objective)(batch)
+        wrapped = world.wrap(objective)  # by name: it reduces no gradient once collected
+        terms, made = wrapped(batch)
         terms[LOSS].backward()
         batch |= made
         values = world.mean(torch.stack([term.detach() for term in terms.values()]))
@@ -189,6 +190,7 @@ def measure(world: World, folder: Path) -> Measured:
         "fit/kdgan-2/per-image/3": lambda: fitted(world, "kdgan-2", "per-image", 3),
         "fit/kdgan-4/per-image/1": lambda: fitted(world, "kdgan-4", "per-image", 1),
         "fit/kdgan-4/per-image/3": lambda: fitted(world, "kdgan-4", "per-image", 3),
+        "fit/kdgan-4/per-image/3/single": lambda: fitted(world, "kdgan-4", "per-image", 3, single),
         "fit/kdgan-4/batch/1": lambda: fitted(world, "kdgan-4", "batch", 1),
         "fit/kdgan-4/batch/3": lambda: fitted(world, "kdgan-4", "batch", 3, single),
         "resume/kdgan-2": lambda: resumed(world, "kdgan-2", folder),
