@@ -1,5 +1,6 @@
 """Train every student of a sweep file, share what they share, and compare them."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console, Group
 from rich.table import Table
 
+from orchestrator import local_ray
 from orchestrator.cli import Answer, JsonFlag, Say, job, respond
 from orchestrator.plan import Plan, make_plan
 from orchestrator.spec import SweepSpec, read_spec
@@ -94,6 +96,8 @@ def _plan_table(plan: Plan, data: dict[str, object]) -> Table:
 
 
 def _run(spec: SweepSpec, address: str | None, log: Console, say: Say) -> Answer:
+    if not (address or os.environ.get("RAY_ADDRESS")):
+        local_ray.prepare()
     from orchestrator.progress import display_for, duration
     from orchestrator.report import candidates_table
     from orchestrator.sweep import run_sweep

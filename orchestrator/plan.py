@@ -67,7 +67,8 @@ class Stage:
     @property
     def title(self) -> str:
         """A short name for tables and logs, not unique over seeds, widths and weights."""
-        return f"{self.config.dataset} {self.config.normal_class} {self.structure.name}"
+        second = " (second step)" if len(self.parents) > 1 else ""
+        return f"{self.config.dataset} {self.config.normal_class} {self.structure.name}{second}"
 
 
 @dataclass(frozen=True)

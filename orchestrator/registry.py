@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from kd_models.package import CONFIG, Package, PackageConfig
 from kd_models.values import nearest
 from orchestrator.errors import UserError
+from orchestrator.keys import sha256
 from orchestrator.tracking import PACKAGE
 
 CHAMPION = "champion"
@@ -63,7 +64,10 @@ class Choice:
 
     def registered_name(self, sweep: str) -> str:
         """Return the model's name in the registry, which allows no slash and no colon."""
-        dataset = self.dataset.rpartition("/")[2].rpartition(":")[2]
+        dataset = self.dataset
+        if dataset.startswith("folder:"):
+            # Two folders may end in the same name.
+            dataset = f"{Path(dataset).name}-{sha256(dataset)[:6]}"
         return ".".join(
             re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (sweep, dataset, self.normal_class)
         )

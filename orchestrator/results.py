@@ -22,7 +22,7 @@ class CandidateResult:
 
     candidate: Candidate
     status: str
-    """``finished``, ``failed`` or ``skipped`` (a stage it needs failed)"""
+    """``finished``, ``failed``, ``skipped`` (a stage it needs failed) or ``unfinished``"""
     reason: str = ""
     evaluation: Evaluation | None = None
     teacher_auroc: float | None = None
@@ -85,8 +85,10 @@ def result_of(
     student, teacher = stages[-1], stages[0] if stages[0].kind == "teacher" else None
     try:
         evaluation = judge(student, store, plan.spec.evaluation.protocol)
-    except (KeyError, CorruptStage) as error:
-        return CandidateResult(candidate, "failed", f"not in the store: {error}")
+    except KeyError:
+        return CandidateResult(candidate, "unfinished", "the sweep was interrupted")
+    except CorruptStage as error:
+        return CandidateResult(candidate, "failed", str(error))
     return CandidateResult(
         candidate,
         "finished",

@@ -42,11 +42,14 @@ class Session(Protocol):
     def checkpoint(self) -> AbstractContextManager[Path | None]:
         """The folder last saved by an earlier, unfinished run of this pack, if any."""
 
-    def report(self, stage: Stage, row: Row, save: Callable[[Path], None] | None) -> None:
-        """Tell of a finished epoch; ``save`` fills a folder that must outlive the process.
+    def save(self, write: Callable[[Path], None] | None) -> None:
+        """Keep a checkpoint that outlives the process, in place of the one before.
 
-        Called in every process after every epoch; only process 0 is given ``save``.
+        Called in every process in the same epochs; process 0 is given what fills its folder.
         """
+
+    def report(self, stage: Stage, row: Row) -> None:
+        """Tell of a finished epoch. Called in process 0."""
 
 
 def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str, str]:
@@ -141,10 +144,11 @@ class _StageRun:
         if state.epoch % self._site.evaluate_every == 0 or state.epoch == epochs:
             row |= self._evaluate()
         self.history.append(row)
-        due = state.epoch % self._site.checkpoint_every == 0 and state.epoch < epochs
-        self._session.report(
-            self._stage, row, self._saver(state) if due and self._world.rank == 0 else None
-        )
+        first = self._world.rank == 0
+        if state.epoch % self._site.checkpoint_every == 0 and state.epoch < epochs:
+            self._session.save(self._writer(state) if first else None)
+        if first:
+            self._session.report(self._stage, row)
 
     def _evaluate(self) -> dict[str, float]:
         scores: Tensor = self._learner.score(self._test, self._world)
@@ -155,12 +159,12 @@ class _StageRun:
         self.scores = to_scores(scores, self._data.novel, self._data.labels)
         return aurocs(self.scores.scores, self.scores.novel, self._split)
 
-    def _saver(self, state: TrainingState) -> Callable[[Path], None]:
-        def save(folder: Path) -> None:
+    def _writer(self, state: TrainingState) -> Callable[[Path], None]:
+        def write(folder: Path) -> None:
             state.save(folder / self._state_name)
             (folder / self._history_name).write_text(json.dumps(self.history))
 
-        return save
+        return write
 
     @property
     def _state_name(self) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,13 +192,6 @@ def _cluster(address: str | None, say: Say) -> Iterator[None]:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     else:
         say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
-        # Ray would leave a token in the home folder, and every later `ray start` would then want
-        # it of clients that do not look for it. This cluster is closed too, and leaves nothing.
-        if "RAY_AUTH_MODE" not in os.environ:
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        # Nothing preempts this machine; each of these would be one more process per trial.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
         ray.init(
             address="local",
             include_dashboard=False,

@@ -48,6 +48,8 @@ class _KnownRun:
     """last epoch logged"""
     complete: str
     """the protocol its final metrics were logged under, or empty"""
+    role: str
+    """``candidate`` or ``stage``"""
 
 
 def connect(uri: str) -> MlflowClient:
@@ -95,8 +97,10 @@ class Tracker:
         self._sweep_run = sweep_run or self._create_sweep_run()
 
     def start_sweep(self) -> None:
-        """Mark the sweep's own run as running."""
+        """Mark the sweep's own run as running, and keep the settings it runs with."""
         self._client.update_run(self._sweep_run, status="RUNNING")
+        settings = self._plan.spec.model_dump(mode="json")
+        self._client.log_dict(self._sweep_run, settings, "sweep.yaml")
 
     def log_epochs(self, stage: Stage, rows: Iterable[Mapping[str, float]]) -> None:
         """Log every term and AUROC of epochs that were not logged before."""
@@ -141,9 +145,11 @@ class Tracker:
         now, last = int(time.time() * 1000), stage.config.recipe.epochs
         metrics = [Metric(name, float(value), now, last) for name, value in final.items()]
         self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
-        self._client.log_figure(run.run_id, roc_figure(scores, stage.title), "roc.png")
+        tags = self._tags(stage)
+        title = f"{tags['dataset']} {tags['normal_class']} {tags['structure']}"
+        self._client.log_figure(run.run_id, roc_figure(scores, title), "roc.png")
         self._client.log_figure(
-            run.run_id, score_figure(scores, evaluation.threshold, stage.title), "scores.png"
+            run.run_id, score_figure(scores, evaluation.threshold, title), "scores.png"
         )
         if result is not None:
             self._log_student(run.run_id, stage, result)
@@ -260,7 +266,9 @@ class Tracker:
                     sweep_run = str(run.info.run_id)
                 elif key := tags.get("stage_key"):
                     epoch = int(run.data.metrics.get("epoch", 0))
-                    self._runs[key] = _KnownRun(run.info.run_id, epoch, tags.get("complete", ""))
+                    self._runs[key] = _KnownRun(
+                        run.info.run_id, epoch, tags.get("complete", ""), tags["role"]
+                    )
             token = page.token
             if not token:
                 return sweep_run
@@ -272,14 +280,20 @@ class Tracker:
             run_name=spec.name,
             tags={"role": "sweep", "sweep": spec.name, "method": spec.method},
         )
-        self._client.log_dict(run.info.run_id, spec.model_dump(mode="json"), "sweep.yaml")
         return str(run.info.run_id)
 
     def _run(self, stage: Stage) -> _KnownRun:
         """Find or create a stage's run."""
-        if stage.key not in self._runs:
-            self._runs[stage.key] = _KnownRun(self._create_run(stage), 0, "")
-        return self._runs[stage.key]
+        tags = self._tags(stage)
+        known = self._runs.get(stage.key)
+        if known is None:
+            run_id = self._create_run(stage, tags)
+            known = self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
+        elif known.role == "stage" and tags["role"] == "candidate":
+            # The sweep has grown: what was only a step on the way is somebody's student now.
+            self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+            known.role, known.complete = "candidate", ""
+        return known
 
     def reopen(self, stage: Stage) -> None:
         """A stage is about to train (again): its run is running, whatever it was."""
@@ -287,27 +301,27 @@ class Tracker:
         self._client.log_batch(run.run_id, tags=[RunTag("status", "running"), RunTag("reason", "")])
         self._client.update_run(run.run_id, status="RUNNING")
 
-    def _create_run(self, stage: Stage) -> str:
+    def _tags(self, stage: Stage) -> dict[str, str]:
         config = stage.config
         candidate = self._plan.candidate_of.get(stage.key)
-        structure = candidate.structure if candidate else config.step.structure
-        run = self._client.create_run(
-            self.experiment_id,
-            run_name=f"{config.dataset}-{config.normal_class}-{structure}-seed{config.seed}",
-            tags={
-                "mlflow.parentRunId": self._sweep_run,
-                "role": "candidate" if candidate else "stage",
-                "sweep": self._plan.spec.name,
-                "method": config.method,
-                "dataset": config.dataset,
-                "normal_class": config.normal_class,
-                "structure": structure,
-                "step": config.step.structure,
-                "seed": str(config.seed),
-                "stage_key": stage.key,
-                "parent_keys": ",".join(stage.parents),
-            },
-        )
+        return {
+            "mlflow.parentRunId": self._sweep_run,
+            "role": "candidate" if candidate else "stage",
+            "sweep": self._plan.spec.name,
+            "method": config.method,
+            "dataset": config.dataset,
+            "normal_class": config.normal_class,
+            "structure": candidate.structure if candidate else config.step.structure,
+            "step": config.step.structure,
+            "seed": str(config.seed),
+            "stage_key": stage.key,
+            "parent_keys": ",".join(stage.parents),
+        }
+
+    def _create_run(self, stage: Stage, tags: dict[str, str]) -> str:
+        config = stage.config
+        name = f"{config.dataset}-{config.normal_class}-{tags['structure']}-seed{config.seed}"
+        run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
         meta = MetaDataset(  # type: ignore[abstract]
             source=CodeDatasetSource(
                 {"mlflow.source.name": "kd_models.data", "dataset": config.dataset}

@@ -107,10 +107,7 @@ def _train_loop(config: dict[str, Any]) -> dict[str, str]:
 
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
-    site: Site = config["site"]
-    return run_pack(
-        config["pack"], site, world, _RaySession(config["board"], world.rank, site.checkpoint_every)
-    )
+    return run_pack(config["pack"], config["site"], world, _RaySession(config["board"]))
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,6 @@ class _RaySession:
     """Checkpoints by Ray Train, news by the board."""
 
     board: "ActorHandle[Any]"
-    rank: int
-    checkpoint_every: int
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
@@ -130,18 +125,17 @@ class _RaySession:
             with checkpoint.as_directory() as folder:
                 yield Path(folder)
 
-    def report(self, stage: Stage, row: Row, save: Callable[[Path], None] | None) -> None:
-        if self.rank == 0:
-            self.board.post.remote(News(stage.key, row))
-        # Ray Train waits for a report of every process, and one checkpoint serves all.
-        if row["epoch"] % self.checkpoint_every:
-            return
-        if save is None:
+    def save(self, write: Callable[[Path], None] | None) -> None:
+        # Ray Train waits for a report of every process; one checkpoint serves all.
+        if write is None:
             ray.train.report({})
             return
         with tempfile.TemporaryDirectory() as folder:
-            save(Path(folder))
+            write(Path(folder))
             ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+    def report(self, stage: Stage, row: Row) -> None:
+        self.board.post.remote(News(stage.key, row))
 
 
 def _reason(error: BaseException) -> str:

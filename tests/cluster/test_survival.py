@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-EPOCHS = 500
+EPOCHS = 300
 SPEC: dict[str, Any] = {
     "name": "survival",
     "datasets": ["digits"],
@@ -24,7 +24,7 @@ SPEC: dict[str, Any] = {
     "structures": ["kdgan-2"],
     "teacher": {"widths": [4, 8, 16]},
     "training": {"epochs": EPOCHS, "batch_size": 32},
-    "evaluation": {"every": 250},
+    "evaluation": {"every": 150},
     "resources": {"workers": 2, "checkpoint_every": 20, "concurrent_trials": 1},
 }
 
@@ -66,7 +66,7 @@ def test_killed_worker_and_killed_driver_change_nothing(home_with: Callable[...,
     # It went on from the checkpoint: the first epochs are those logged before the kill.
     first = _history(rough.database, student, "auroc")[0]
     assert _history(rough.database, student, "epoch")[0].timestamp / 1000 < killed_at
-    assert first.step == 250
+    assert first.step == 150
 
     nothing_to_do = rough.run()
     assert nothing_to_do.code == 0, nothing_to_do.log

@@ -10,6 +10,7 @@ it joins. test_world.py compares.
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,8 @@ def resumed(world: World, structure: str, folder: Path) -> Measured:
 
     undisturbed = make(0)
     fit(undisturbed, images, recipe, 0, world=world)
-    try:
+    with suppress(Stopped):
         fit(make(0), images, recipe, 0, world=world, on_epoch=save_and_stop)
-    except Stopped:
-        pass
     world.mean(torch.zeros(1))  # no process reads before rank 0 has written
     again = make(99)
     torch.manual_seed(world.rank)

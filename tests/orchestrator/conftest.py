@@ -16,7 +16,7 @@ from kd_models.data import ImageSet, dataset_row, load
 from kd_models.world import World
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
 from orchestrator.record import Scores, write_stage
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import StorageSpec, SweepSpec
 from orchestrator.stage import Row, Site, run_pack
 from orchestrator.store import FolderStore, Store
 
@@ -83,17 +83,20 @@ class FolderSession:
     folder: Path
     stop_after: int | None = None
     reported: list[Row] = field(default_factory=list)
+    saves: int = 0
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
         yield self.folder if self.folder.exists() else None
 
-    def report(self, stage: Stage, row: Row, save: Callable[[Path], None] | None) -> None:
+    def save(self, write: Callable[[Path], None] | None) -> None:
+        assert write is not None
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        write(self.folder)
+
+    def report(self, stage: Stage, row: Row) -> None:
         self.reported.append(row)
-        if save is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            save(self.folder)
         if row["epoch"] == self.stop_after:
             raise Killed
 
@@ -169,3 +172,69 @@ def without_seconds() -> Callable[[bytes | list[Row]], list[Row]]:
         return [{name: v for name, v in row.items() if name != "seconds"} for row in rows]
 
     return strip
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What ``trained`` is in MLflow."""
+
+    plan: Plan
+    store: FolderStore
+    storage: StorageSpec
+    client: Any
+    experiment_id: str
+
+    @property
+    def runs(self) -> dict[str, Any]:
+        """Runs by stage key; the sweep's own under an empty key."""
+        runs = self.client.search_runs([self.experiment_id])
+        return {run.data.tags.get("stage_key", ""): run for run in runs}
+
+    def run_of(self, structure: str) -> Any:
+        (run,) = (r for r in self.runs.values() if r.data.tags.get("structure") == structure)
+        return run
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageSpec]:
+    """A place with an MLflow database of its own; setting one up takes seconds."""
+    import mlflow
+
+    root = tmp_path_factory.mktemp("root")
+    before = mlflow.get_tracking_uri()
+    yield StorageSpec(root=str(root), tracking_uri=f"sqlite:///{root}/mlflow.db")
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="session")
+def finish_all() -> Callable[..., None]:
+    """Logs every stage of a plan as a sweep does that finds them in the store."""
+    from orchestrator.results import result_of
+
+    def finish(tracker: Any, plan: Plan, store: Store) -> None:
+        for key, stage in plan.stages.items():
+            candidate = plan.candidate_of.get(key)
+            tracker.finish_stage(stage, candidate and result_of(plan, candidate, store))
+
+    return finish
+
+
+@pytest.fixture(scope="session")
+def logged(
+    trained: Trained,
+    storage: StorageSpec,
+    finish_all: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Logged:
+    """``trained``, logged to MLflow whole. Read only: every test sees the same."""
+    from orchestrator.tracking import Tracker, connect
+
+    with pytest.MonkeyPatch.context() as patched:
+        # Where a client that was told no place would leave things.
+        patched.chdir(tmp_path_factory.mktemp("cwd"))
+        tracker = Tracker(trained.plan, trained.store, storage)
+        tracker.start_sweep()
+        finish_all(tracker, trained.plan, trained.store)
+        assert list(Path.cwd().iterdir()) == []
+    client = connect(storage.mlflow_uri)
+    return Logged(trained.plan, trained.store, storage, client, tracker.experiment_id)

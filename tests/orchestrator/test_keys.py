@@ -5,13 +5,16 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.keys import canonical_json, sha256
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
@@ -24,12 +27,14 @@ def test_spelling_is_pinned() -> None:
 
 
 @given(st.dictionaries(st.text(), values, min_size=2))
+@settings(max_examples=40, deadline=None)
 def test_order_of_keys_is_no_part_of_it(value: dict[str, Any]) -> None:
     backwards = dict(reversed(value.items()))
     assert canonical_json(backwards) == canonical_json(value)
 
 
 @given(values)
+@settings(max_examples=40, deadline=None)
 def test_nothing_is_lost(value: Any) -> None:
     assert json.loads(canonical_json(value)) == value
 

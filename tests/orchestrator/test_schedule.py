@@ -34,9 +34,10 @@ def shapes(draw: st.DrawFn) -> Shape:
     packs: list[tuple[frozenset[tuple[int, int]], ...]] = []
     for _ in range(draw(st.integers(0, 9))):
         earlier = [(p, lane) for p, lanes in enumerate(packs) for lane in range(len(lanes))]
-        parents = st.frozensets(st.sampled_from(earlier), max_size=3) if earlier else None
-        lanes = draw(st.integers(1, 2))
-        packs.append(tuple(draw(parents) if parents else frozenset() for _ in range(lanes)))
+        some = (
+            st.frozensets(st.sampled_from(earlier), max_size=3) if earlier else st.just(frozenset())
+        )
+        packs.append(tuple(draw(some) for _ in range(draw(st.integers(1, 2)))))
     return Shape(tuple(packs))
 
 

@@ -125,7 +125,10 @@ def test_any_misspelt_recipe_setting_is_named(name: str, at: int, letter: str) -
             "evaluation.protocol: Input should be 'paper' or 'holdout', not 'papr'; "
             "did you mean paper?",
         ),
-        ({"distance": "l22"}, "distance: Input should be 'mse' or 'l2', not 'l22'; did you mean l2?"),
+        (
+            {"distance": "l22"},
+            "distance: Input should be 'mse' or 'l2', not 'l22'; did you mean l2?",
+        ),
         ({"method": "pkd"}, "method: Input should be 'pkdgan', not 'pkd'; did you mean pkdgan?"),
         ({"resources": {"concurrent_trials": "auot"}}, "did you mean auto?"),
         ({"student_widths": "papr"}, "did you mean paper?"),

@@ -1,0 +1,545 @@
+"""What MLflow holds of a sweep, with a real database and stages really trained."""
+
+import json
+import os
+import socket
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+import yaml
+
+from kd_models.data import ImageSet, one_class
+from kd_models.package import Package
+from orchestrator.plan import Plan, Stage
+from orchestrator.record import read_history, read_scores
+from orchestrator.results import CandidateResult, judge, result_of
+from orchestrator.spec import StorageSpec
+from orchestrator.tracking import Tracker, TrackingError, connect
+
+pytestmark = [  # of MLflow's own making
+    pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),
+]
+
+STRUCTURES = {"teacher": "stage", "kdgan-2": "candidate", "p-kdgan-23": "candidate"}
+
+
+@pytest.fixture(autouse=True)
+def away_from_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def sweep(
+    request: pytest.FixtureRequest, trained: Any, storage: StorageSpec
+) -> Callable[..., tuple[Tracker, Plan]]:
+    """A tracker for the trained stages under a sweep's name of the test's own; again for a restart.
+
+    It shares the database with ``logged``: setting one up takes seconds.
+    """
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name)
+
+    def start(**changes: Any) -> tuple[Tracker, Plan]:
+        spec = trained.plan.spec.model_copy(update={"name": name, **changes})
+        plan = replace(trained.plan, spec=spec)
+        return Tracker(plan, trained.store, storage), plan
+
+    return start
+
+
+@pytest.fixture
+def runs(storage: StorageSpec) -> Callable[[Tracker], dict[str, Any]]:
+    """Runs of a tracker's experiment by stage key, the sweep's own under an empty key."""
+    client = connect(storage.mlflow_uri)
+
+    def search(tracker: Tracker) -> dict[str, Any]:
+        found = client.search_runs([tracker.experiment_id])
+        keys = [run.data.tags.get("stage_key", "") for run in found]
+        assert len(set(keys)) == len(keys), "a stage has two runs"
+        return dict(zip(keys, found, strict=True))
+
+    return search
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    return iter(plan.stages.values())
+
+
+def teacher_of(plan: Plan) -> Stage:
+    return next(stages(plan))
+
+
+def files(client: Any, run_id: str, path: str | None = None) -> set[str]:
+    return {artifact.path for artifact in client.list_artifacts(run_id, path)}
+
+
+# What is logged
+
+
+def test_a_sweep_is_an_experiment_below_its_root(logged: Any) -> None:
+    experiment = logged.client.get_experiment(logged.experiment_id)
+    assert experiment.name == "tiny"
+    assert experiment.artifact_location == f"file://{logged.storage.root}/mlartifacts/tiny"
+
+
+def test_the_sweeps_own_run_holds_its_settings(logged: Any) -> None:
+    run = logged.runs[""]
+    assert run.data.tags.items() >= {"role": "sweep", "sweep": "tiny", "method": "pkdgan"}.items()
+    text = logged.client.download_artifacts(run.info.run_id, "sweep.yaml")
+    assert yaml.safe_load(Path(text).read_text()) == logged.plan.spec.model_dump(mode="json")
+
+
+def test_every_stage_has_one_run_below_the_sweeps(logged: Any) -> None:
+    runs = logged.runs
+    assert runs.keys() == {"", *logged.plan.stages}
+    for key, run in runs.items():
+        if key:
+            assert run.data.tags["mlflow.parentRunId"] == runs[""].info.run_id
+            assert run.info.status == "FINISHED"
+
+
+def test_a_run_can_be_found_by_everything_a_stage_is(logged: Any) -> None:
+    for key, stage in logged.plan.stages.items():
+        tags = logged.runs[key].data.tags
+        structure = tags["structure"]
+        assert tags["role"] == STRUCTURES[structure]
+        assert tags["step"] == stage.config.step.structure
+        expected = {
+            "sweep": "tiny",
+            "method": "pkdgan",
+            "dataset": "digits",
+            "normal_class": "0",
+            "seed": "0",
+            "parent_keys": ",".join(stage.parents),
+            "complete": "holdout",
+        }
+        assert tags.items() >= expected.items()
+    assert {run.data.tags["structure"] for k, run in logged.runs.items() if k} == set(STRUCTURES)
+
+
+def test_settings_are_parameters(logged: Any) -> None:
+    params = logged.run_of("p-kdgan-23").data.params
+    expected = {
+        "method": "pkdgan",
+        "normal_class": "0",
+        "recipe.lr": "0.002",
+        "recipe.betas": "0.5-0.999",
+        "recipe.epochs": "2",
+        "recipe.schedule": "cosine",
+        "step.structure": "kdgan-3",
+        "step.student.widths": "1-2-4",
+        "step.teacher_weights.con": "10.0",
+        "step.distillation_weights.kx": "1.0",
+        "step.joint_teacher": "False",
+        "seed": "0",
+        "fingerprint": teacher_of(logged.plan).fingerprint,
+    }
+    assert params.items() >= expected.items()
+    assert not [name for name in params if name.startswith("step.student_weights")]
+
+
+def test_every_term_and_auroc_of_every_epoch_is_a_metric(logged: Any) -> None:
+    for key, stage in logged.plan.stages.items():
+        run = logged.runs[key]
+        history = read_history(logged.store, stage)
+        assert history[0].keys() >= {"loss/0", "auroc", "val_auroc", "test_auroc"}
+        for name in history[0]:
+            points = logged.client.get_metric_history(run.info.run_id, name)
+            found = sorted((point.step, point.value) for point in points)
+            assert found == [(row["epoch"], row[name]) for row in history], name
+
+
+def test_final_metrics_are_those_of_the_stored_scores(logged: Any) -> None:
+    teacher = teacher_of(logged.plan)
+    teacher_auroc = judge(teacher, logged.store, "paper").auroc
+    for key, stage in logged.plan.stages.items():
+        metrics = logged.runs[key].data.metrics
+        found = judge(stage, logged.store, "holdout")
+        for name in ("auroc", "val_auroc", "test_auroc", "threshold", "gmean", "fpr", "fnr"):
+            assert metrics[name] == getattr(found, name), name
+        assert (metrics["params"], metrics["flops"]) == (49722, 76416)
+        if stage is teacher:
+            assert "teacher_auroc" not in metrics
+        else:
+            assert metrics["teacher_auroc"] == teacher_auroc
+            assert metrics["difference_to_teacher"] == found.auroc - teacher_auroc
+
+
+def test_the_dataset_is_an_input(logged: Any, digits: ImageSet) -> None:
+    for key in logged.plan.stages:
+        (found,) = logged.runs[key].inputs.dataset_inputs
+        assert found.dataset.name == "digits"
+        assert digits.fingerprint.startswith(found.dataset.digest)
+        assert len(found.dataset.digest) == 36
+
+
+@pytest.mark.parametrize("figure", ["roc.png", "scores.png"])
+def test_every_stage_has_its_figures(logged: Any, figure: str) -> None:
+    for key in logged.plan.stages:
+        path = logged.client.download_artifacts(logged.runs[key].info.run_id, figure)
+        content = Path(path).read_bytes()
+        assert content.startswith(b"\x89PNG\r\n")
+        assert len(content) > 5000
+
+
+def test_only_students_are_models(logged: Any) -> None:
+    for structure in STRUCTURES:
+        run = logged.run_of(structure)
+        models = run.outputs.model_outputs if run.outputs else []
+        assert len(models) == (structure != "teacher")
+        assert ("package" in files(logged.client, run.info.run_id)) == (structure != "teacher")
+
+
+def model_folder(logged: Any, structure: str) -> Path:
+    (output,) = logged.run_of(structure).outputs.model_outputs
+    return Path(mlflow.artifacts.download_artifacts(f"models:/{output.model_id}"))
+
+
+def test_a_model_lies_with_its_own_experiment(logged: Any) -> None:
+    (output,) = logged.run_of("kdgan-2").outputs.model_outputs
+    model = logged.client.get_logged_model(output.model_id)
+    assert str(model.experiment_id) == logged.experiment_id
+    assert model.artifact_location.startswith(f"file://{logged.storage.root}/mlartifacts/tiny/")
+
+
+def test_nothing_in_a_model_is_pickled(logged: Any) -> None:
+    folder = model_folder(logged, "kdgan-2")
+    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert ".pt2" in suffixes
+    assert suffixes <= {".pt2", ".json", ".yaml", ".txt", ""}
+    (graph,) = folder.rglob("*.pt2")
+    with zipfile.ZipFile(graph) as archive:
+        names = archive.namelist()
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pth"))]
+
+
+def test_a_model_scores_as_the_package_does_however_many_images(
+    logged: Any, digits: ImageSet
+) -> None:
+    run = logged.run_of("kdgan-2")
+    package = Package.load(Path(logged.client.download_artifacts(run.info.run_id, "package")))
+    (output,) = run.outputs.model_outputs
+    model = mlflow.pytorch.load_model(f"models:/{output.model_id}")
+    test = one_class(digits, "0", image_size=32, channels=1).test
+    for images in (test[:2], test[:1], test[:7]):
+        torch.testing.assert_close(model(images), package.score(images), rtol=1e-5, atol=1e-8)
+
+
+def test_the_package_says_everything_about_the_student(logged: Any, digits: ImageSet) -> None:
+    run = logged.run_of("p-kdgan-23")
+    folder = Path(logged.client.download_artifacts(run.info.run_id, "package"))
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "config.json",
+        "weights.safetensors",
+    }
+    package = Package.load(folder)
+    config, metrics = package.config, run.data.metrics
+    assert config.structure == "p-kdgan-23"
+    assert (config.dataset, config.normal_class, config.normal_class_name) == ("digits", "0", "0")
+    assert config.stage_key == logged.plan.candidates[1].key
+    assert config.threshold == metrics["threshold"]
+    measured = config.measured.model_dump()
+    assert measured.pop("protocol") == "holdout"
+    assert measured == {name: metrics[name] for name in measured}
+    stored = read_scores(logged.store, logged.plan.stages[config.stage_key])
+    scores = package.score(one_class(digits, "0", image_size=32, channels=1).test)
+    torch.testing.assert_close(scores.double(), torch.from_numpy(stored.scores))
+
+
+# Logging again
+
+
+def snapshot(logged: Any) -> dict[str, Any]:
+    """Everything that logging twice could double."""
+    points = {
+        (run.info.run_id, name): len(logged.client.get_metric_history(run.info.run_id, name))
+        for run in logged.runs.values()
+        for name in run.data.metrics
+    }
+    models = logged.client.search_logged_models([logged.experiment_id])
+    ended = {run.info.run_id: (run.info.status, run.info.end_time) for run in logged.runs.values()}
+    return {"points": points, "models": {model.model_id for model in models}, "ended": ended}
+
+
+def test_logging_again_after_a_restart_adds_nothing(
+    logged: Any, trained: Any, finish_all: Callable[..., None]
+) -> None:
+    before = snapshot(logged)
+    assert len(before["ended"]) == 4
+    assert len(before["models"]) == 2
+    tracker = Tracker(trained.plan, trained.store, logged.storage)
+    for _ in range(2):
+        for stage in stages(trained.plan):
+            tracker.log_epochs(stage, read_history(trained.store, stage))
+        finish_all(tracker, trained.plan, trained.store)
+    assert snapshot(logged) == before
+
+
+def test_of_epochs_only_new_ones_are_logged(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    storage: StorageSpec,
+) -> None:
+    rows = [{"epoch": n, "seconds": 1.0, "kd/k1": 1 / n} for n in (1, 2, 3, 4)]
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.log_epochs(stage, rows[:1])
+    tracker.log_epochs(stage, rows[:2])
+    tracker.log_epochs(stage, rows[:2])
+    restarted, _ = sweep()
+    restarted.log_epochs(stage, rows[1:3])
+    restarted.log_epochs(stage, rows)
+    client = connect(storage.mlflow_uri)
+    points = client.get_metric_history(runs(restarted)[stage.key].info.run_id, "kd/k1")
+    assert [(point.step, point.value) for point in points] == [(n, 1 / n) for n in (1, 2, 3, 4)]
+
+
+def test_a_half_logged_stage_is_finished_after_a_restart(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+    storage: StorageSpec,
+) -> None:
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.log_epochs(stage, read_history(trained.store, stage)[:1])
+    assert runs(tracker)[stage.key].info.status == "RUNNING"
+    restarted, _ = sweep()
+    restarted.finish_stage(stage, None)
+    run = runs(restarted)[stage.key]
+    assert run.info.status == "FINISHED"
+    points = connect(storage.mlflow_uri).get_metric_history(run.info.run_id, "auroc")
+    assert [point.step for point in points] == [1, 2]
+
+
+def test_more_points_than_one_call_takes_all_arrive(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    storage: StorageSpec,
+) -> None:
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.log_epochs(
+        stage, [{"epoch": n, "a": 0.0, "b": 0.0, "c": float(n)} for n in range(1, 351)]
+    )
+    run_id = runs(tracker)[stage.key].info.run_id
+    points = connect(storage.mlflow_uri).get_metric_history(run_id, "c")
+    assert [(point.step, point.value) for point in points] == [(n, n) for n in range(1, 351)]
+
+
+def test_another_protocol_is_logged_over_the_first(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+) -> None:
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.finish_stage(stage, None)
+    paper = plan.spec.evaluation.model_copy(update={"protocol": "paper"})
+    restarted, _ = sweep(evaluation=paper)
+    restarted.finish_stage(stage, None)
+    run = runs(restarted)[stage.key]
+    assert run.data.tags["complete"] == "paper"
+    found = judge(stage, trained.store, "paper")
+    assert run.data.metrics["gmean"] == found.gmean
+    assert run.data.metrics["gmean"] != judge(stage, trained.store, "holdout").gmean
+
+
+def test_two_sweeps_with_the_same_stage_each_have_a_run(
+    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+) -> None:
+    first, plan = sweep()
+    second, _ = sweep(name="another-sweep")
+    for tracker in (first, second):
+        tracker.finish_stage(teacher_of(plan), None)
+        assert runs(tracker).keys() == {"", teacher_of(plan).key}
+
+
+def test_a_stage_that_becomes_a_candidate_gets_its_model(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+    storage: StorageSpec,
+) -> None:
+    """The file grew: first p-kdgan-23 alone, then kdgan-2, its first step, as well."""
+    _, plan = sweep()
+    kdgan_2, _ = plan.candidates
+    small = replace(plan, candidates=plan.candidates[1:])
+    stage = plan.stages[kdgan_2.key]
+    Tracker(small, trained.store, storage).finish_stage(stage, None)
+    tracker, plan = sweep()
+    tracker.finish_stage(stage, result_of(plan, kdgan_2, trained.store))
+    run = runs(tracker)[stage.key]
+    assert run.data.tags["role"] == "candidate"
+    assert "difference_to_teacher" in run.data.metrics
+    assert len(run.outputs.model_outputs) == 1
+
+
+# What went wrong
+
+
+def test_a_failed_stage_says_so_and_why(
+    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+) -> None:
+    tracker, plan = sweep()
+    teacher, student, _ = stages(plan)
+    tracker.log_epochs(teacher, [{"epoch": 1, "loss/0": 1.0}])
+    tracker.fail_stage(teacher, "failed", "Diverged: loss/0 not finite in epoch 2")
+    tracker.fail_stage(student, "skipped", "digits 0 teacher failed")
+    found = runs(tracker)
+    assert found[teacher.key].info.status == "FAILED"
+    assert (
+        found[teacher.key].data.tags.items()
+        >= {
+            "status": "failed",
+            "reason": "Diverged: loss/0 not finite in epoch 2",
+        }.items()
+    )
+    assert found[student.key].info.status == "KILLED"
+    assert found[student.key].data.tags["status"] == "skipped"
+    assert found[student.key].data.tags["reason"] == "digits 0 teacher failed"
+
+
+def test_a_reason_of_any_length_can_be_logged(
+    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+) -> None:
+    tracker, plan = sweep()
+    tracker.fail_stage(teacher_of(plan), "failed", "x" * 20_000)
+    reason = runs(tracker)[teacher_of(plan).key].data.tags["reason"]
+    assert reason.startswith("xxx")
+
+
+def test_a_failed_stage_that_is_tried_again_runs_and_has_no_reason(
+    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+) -> None:
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.fail_stage(stage, "failed", "out of memory")
+    restarted, _ = sweep()
+    restarted.reopen(stage)
+    run = runs(restarted)[stage.key]
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["status"] == "running"
+    assert not run.data.tags["reason"]
+
+
+@pytest.mark.parametrize("reopened", [True, False])
+def test_a_stage_that_failed_and_then_finished_is_no_failure_any_more(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    reopened: bool,
+) -> None:
+    """Trained in another try, or (not reopened) by another sweep with the same store."""
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.fail_stage(stage, "failed", "out of memory")
+    restarted, _ = sweep()
+    if reopened:
+        restarted.reopen(stage)
+    restarted.finish_stage(stage, None)
+    run = runs(restarted)[stage.key]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags.get("status") not in ("failed", "running")
+    assert not run.data.tags.get("reason")
+
+
+def test_a_finished_stage_that_was_trained_again_is_finished_again(
+    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+) -> None:
+    """Its files in the store were damaged, so a re-run of the sweep trains it again."""
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.finish_stage(stage, None)
+    restarted, _ = sweep()
+    restarted.reopen(stage)
+    restarted.finish_stage(stage, None)
+    assert runs(restarted)[stage.key].info.status == "FINISHED"
+
+
+# The sweep's own run
+
+
+@pytest.mark.parametrize(("lost", "status"), [(False, "FINISHED"), (True, "FAILED")])
+def test_the_sweeps_own_run_ends_with_the_table_of_candidates(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+    storage: StorageSpec,
+    lost: bool,
+    status: str,
+) -> None:
+    tracker, plan = sweep()
+    tracker.start_sweep()
+    assert runs(tracker)[""].info.status == "RUNNING"
+    results = [result_of(plan, candidate, trained.store) for candidate in plan.candidates]
+    if lost:
+        results[1] = CandidateResult(plan.candidates[1], "skipped", "a teacher failed")
+    tracker.finish_sweep(results, "the table")
+    run = runs(tracker)[""]
+    assert run.info.status == status
+    counts = {"finished": 2 - lost, "failed": 0, "skipped": int(lost)}
+    assert run.data.metrics == {f"candidates_{name}": n for name, n in counts.items()}
+    client = connect(storage.mlflow_uri)
+    text = client.download_artifacts(run.info.run_id, "candidates.txt")
+    assert Path(text).read_text() == "the table"
+    rows = json.loads(
+        Path(client.download_artifacts(run.info.run_id, "candidates.json")).read_text()
+    )
+    assert rows == {"candidates": [result.as_row() for result in results]}
+
+
+def test_a_sweep_run_again_has_the_same_run(
+    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+) -> None:
+    first, _ = sweep()
+    before = runs(first)[""].info.run_id
+    first.finish_sweep([], "")
+    again, _ = sweep()
+    again.start_sweep()
+    assert runs(again)[""].info.run_id == before
+    assert runs(again)[""].info.status == "RUNNING"
+
+
+# No MLflow
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_no_server_at_the_address_is_said_within_seconds() -> None:
+    uri = f"http://127.0.0.1:{closed_port()}"
+    before, began = dict(os.environ), time.monotonic()
+    with pytest.raises(TrackingError) as caught:
+        connect(uri)
+    assert time.monotonic() - began < 20
+    assert f"no MLflow at {uri} (" in str(caught.value)
+    assert "set storage.tracking_uri or MLFLOW_TRACKING_URI" in str(caught.value)
+    patience = [name for name in os.environ if name.startswith("MLFLOW_HTTP")]
+    assert patience == [name for name in before if name.startswith("MLFLOW_HTTP")]
+
+
+def test_a_server_that_is_no_mlflow_is_said_too() -> None:
+    uri = "nonsense://somewhere"
+    with pytest.raises(TrackingError, match=f"no MLflow at {uri}"):
+        connect(uri)
+
+
+def test_a_deleted_experiment_is_said(
+    sweep: Callable[..., tuple[Tracker, Plan]], storage: StorageSpec
+) -> None:
+    tracker, plan = sweep()
+    connect(storage.mlflow_uri).delete_experiment(tracker.experiment_id)
+    with pytest.raises(TrackingError) as caught:
+        sweep()
+    assert f"the MLflow experiment {plan.spec.name} was deleted; restore it" in str(caught.value)
