@@ -17,6 +17,8 @@ class Schedule:
 
     packs: Iterable[Pack]
     concurrent: int
+    finished: set[str] = field(default_factory=set)
+    """stage keys"""
     failed: dict[str, str] = field(default_factory=dict)
     """stage key -> reason"""
     skipped: dict[str, str] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Schedule:
                 self.failed[stage.key] = failures[stage.key]
             else:
                 self._unfinished.discard(stage.key)
+                self.finished.add(stage.key)
         if failures:
             self._skip_descendants()
 

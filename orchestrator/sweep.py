@@ -26,7 +26,7 @@ from orchestrator.searcher import PackSearcher
 from orchestrator.spec import Resources, SweepSpec
 from orchestrator.stage import Site
 from orchestrator.store import CorruptStage, FolderStore, Store
-from orchestrator.tracking import Tracker
+from orchestrator.tracking import Tracker, connect
 from orchestrator.trial import SharedDatasets, TrialContext, trial, worker_resources
 
 Say = Callable[[str], None]
@@ -121,37 +121,35 @@ def run_sweep(
     began = time.monotonic()
     store = FolderStore(spec.storage.store_path)
     store.check_writable()
+    connect(spec.storage.mlflow_uri)
     images = load_datasets(spec, say)
     plan = make_plan(spec, facts_of(images))
-    tracker = Tracker(plan, store, spec.storage)
     finished = finished_stages(plan, store, say)
     packs = plan.packs(finished)
     say(
         f"{len(plan.candidates)} candidates, {len(plan.stages)} stages: "
         f"{len(finished)} in the store, {len(packs)} trials to run"
     )
-    tracker.start_sweep()
-    log = _BackgroundTracker(tracker, plan, store)
-    for key in finished:
-        log.finish(plan.stages[key])
-    failed: dict[str, str] = {}
-    skipped: dict[str, str] = {}
-    if packs:
-        with _cluster(address, say):
-            concurrent = concurrent_trials(spec.resources, len(packs))
-            schedule = Schedule(packs, concurrent)
-            display = display_of()
-            try:
-                _tune(plan, images, store, schedule, log, display, len(finished))
-            finally:
-                display.close()
-        failed, skipped = schedule.failed, schedule.skipped
-    results = collect(plan, store, failed, skipped)
+    schedule = Schedule(packs, concurrent=1)
+    with contextlib.ExitStack() as stack:
+        if packs:
+            stack.enter_context(_cluster(address, say))
+            schedule.concurrent = concurrent_trials(spec.resources, len(packs))
+        # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
+        tracker = Tracker(plan, store, spec.storage)
+        tracker.start_sweep()
+        log = _BackgroundTracker(tracker, plan, store)
+        for key in finished:
+            log.finish(plan.stages[key])
+        if packs:
+            display = stack.enter_context(contextlib.closing(display_of()))
+            _tune(plan, images, store, schedule, log, display, len(finished))
+    results = collect(plan, store, schedule.failed, schedule.skipped)
     table = render_plain(candidates_table(results, spec.evaluation.protocol))
     problems = log.close(lambda: tracker.finish_sweep(results, table))
     return Outcome(
         results,
-        trained=len(packs) - len(failed) - len(skipped),
+        trained=len(schedule.finished),
         reused=len(finished),
         seconds=time.monotonic() - began,
         tracking_problems=problems,
@@ -189,7 +187,13 @@ def _cluster(address: str | None, say: Say) -> Iterator[None]:
     """Be connected to a Ray cluster: the one at ``address`` or $RAY_ADDRESS, or a local one."""
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError) as error:
+            raise ClusterError(
+                f"no Ray cluster at {address} ({error}); give another --address, or none and "
+                "unset RAY_ADDRESS to start a local Ray"
+            ) from None
     else:
         say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
         ray.init(

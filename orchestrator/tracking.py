@@ -35,6 +35,7 @@ from orchestrator.store import Store
 
 MODEL, PACKAGE = "student", "package"
 _METRICS_A_CALL = 1000
+_SQLITE = "sqlite:///"
 
 
 class TrackingError(UserError):
@@ -65,6 +66,8 @@ def connect(uri: str) -> MlflowClient:
     before = {name: os.environ.get(name) for name in patience}
     os.environ.update(patience)
     try:
+        if uri.startswith(_SQLITE):
+            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -88,8 +91,6 @@ class Tracker:
 
     def __init__(self, plan: Plan, store: Store, storage: StorageSpec) -> None:
         self._plan, self._store = plan, store
-        if storage.mlflow_uri.startswith("sqlite:"):
-            storage.root_path.mkdir(parents=True, exist_ok=True)
         self._client = connect(storage.mlflow_uri)
         self.experiment_id = self._experiment(storage)
         self._runs: dict[str, _KnownRun] = {}
@@ -245,7 +246,7 @@ class Tracker:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             location = None
-            if storage.mlflow_uri.startswith("sqlite:"):
+            if storage.mlflow_uri.startswith(_SQLITE):
                 location = (storage.root_path.absolute() / "mlartifacts" / name).as_uri()
             return str(self._client.create_experiment(name, artifact_location=location))
         if experiment.lifecycle_stage != "active":

@@ -24,6 +24,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def draw_images() -> Callable[..., Tensor]:
     """Random images (N, C, 32, 32) in [-1, 1], the same each time."""

@@ -94,6 +94,7 @@ class FolderSession:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         write(self.folder)
+        self.saves += 1
 
     def report(self, stage: Stage, row: Row) -> None:
         self.reported.append(row)

@@ -49,6 +49,20 @@ def test_a_finished_candidate_is_judged_and_compared_with_its_teacher(
     assert second.difference is None
 
 
+def test_the_difference_is_between_whole_test_splits_under_every_protocol(
+    plan_of: Callable[..., Plan], store: FolderStore, put: Callable[..., None]
+) -> None:
+    plan = plan_of(evaluation={"protocol": "holdout"})
+    (candidate,) = plan.candidates
+    teacher, student = (plan.stages[key] for key in candidate.stages)
+    # AUROC 0.75 in all, 0.5 and 1 in the halves.
+    put(store, teacher, [0.0, 0.0, 0.0, 5.0], [4.0, 4.0, 4.0, 4.0])
+    put(store, student, *PERFECT)
+    result = result_of(plan, candidate, store)
+    assert result.teacher_auroc == 0.75
+    assert result.difference == 0.25
+
+
 def test_the_student_is_judged_and_costed_rather_than_its_teacher(
     plan_of: Callable[..., Plan], store: FolderStore, put: Callable[..., None]
 ) -> None:

@@ -1,0 +1,126 @@
+"""Jobs, run in this process: to start one costs seconds."""
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from kd_models.package import Measured, Package, PackageConfig, Preprocessing
+from kd_models.pkdgan import NetworkConfig
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended and what it said."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def answer(self) -> Any:
+        """Standard output for a program: one line of JSON."""
+        assert self.stdout.count("\n") == 1
+        assert self.stdout.endswith("\n")
+        return json.loads(self.stdout)
+
+
+@pytest.fixture(autouse=True)
+def a_home_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    before = dict(os.environ)
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KD_HOME", str(tmp_path / "home"))
+    # No terminal: nothing is wrapped or coloured.
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "200")
+    # Debian's copy would make what is there depend on the machine.
+    monkeypatch.setattr("kd_models.data.idx_sets.DEBIAN_FASHION_MNIST", tmp_path / "nowhere")
+    yield
+    # Jobs prepare the environment of the Ray that they would start.
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def job() -> Callable[..., Ended]:
+    """Runs ``jobs/NAME.py`` with arguments."""
+
+    def run(name: str, *arguments: object) -> Ended:
+        module = f"job_{name}"
+        if module not in sys.modules:
+            spec = importlib.util.spec_from_file_location(module, JOBS / f"{name}.py")
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[module] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[module])
+        result = CliRunner().invoke(
+            sys.modules[module].app, [str(argument) for argument in arguments]
+        )
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of a student of digits, normal class 3, that nobody trained."""
+    network = NetworkConfig(channels=1, widths=(1, 2, 4))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = network.generator().state_dict()
+    measured = Measured(
+        protocol="holdout",
+        auroc=0.5,
+        val_auroc=0.5,
+        test_auroc=0.5,
+        gmean=0.5,
+        fpr=0.5,
+        fnr=0.5,
+        params=49722,
+        flops=76416,
+    )
+    config = PackageConfig(
+        method="pkdgan",
+        structure="kdgan-2",
+        dataset="digits",
+        normal_class="3",
+        normal_class_name="3",
+        seed=0,
+        stage_key="0" * 64,
+        network=network,
+        distance="mse",
+        preprocessing=Preprocessing(image_size=32, channels=1),
+        threshold=0.0,
+        measured=measured,
+    )
+    folder = tmp_path_factory.mktemp("student") / "package"
+    Package(config, weights).save(folder)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of three images, one in a sub-folder, beside a file that is none."""
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg", "more/c.bmp"):
+        pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder

@@ -1,0 +1,220 @@
+"""jobs/score.py: an image, a folder, a dataset; and what cannot be scored."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from kd_models.data import load, one_class, read_image, to_model_input
+from kd_models.metrics import auroc, rates
+from kd_models.package import Package
+
+
+@pytest.fixture
+def student_at(student: Path, tmp_path: Path) -> Callable[[float], Path]:
+    """The student with another threshold."""
+
+    def make(threshold: float) -> Path:
+        folder = tmp_path / f"student-{threshold}"
+        shutil.copytree(student, folder)
+        config = json.loads((folder / "config.json").read_text())
+        config["threshold"] = threshold
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return make
+
+
+def score_of(student: Path, path: Path) -> float:
+    image = to_model_input([read_image(path)], image_size=32, channels=1)
+    return float(Package.load(student).score(image)[0])
+
+
+# Images
+
+
+def test_one_image(job: Callable[..., Any], student: Path, images: Path) -> None:
+    path = images / "a.png"
+    ended = job("score", student, path, "--json")
+    assert ended.exit_code == 0
+    assert ended.answer == {
+        "threshold": 0.0,
+        "novel": 1,
+        "normal": 0,
+        "images": [
+            {
+                "image": str(path),
+                "score": pytest.approx(score_of(student, path)),
+                "verdict": "novel",
+            }
+        ],
+    }
+
+
+def test_a_folder_is_scored_with_its_sub_folders_in_order(
+    job: Callable[..., Any], student: Path, images: Path
+) -> None:
+    rows = job("score", student, images, "--json").answer["images"]
+    paths = [images / "a.png", images / "b.jpg", images / "more/c.bmp"]
+    assert [row["image"] for row in rows] == [str(path) for path in paths]
+    for row, path in zip(rows, paths, strict=True):
+        assert row["score"] == pytest.approx(score_of(student, path))
+
+
+def test_a_score_at_the_threshold_is_novel_and_one_below_is_normal(
+    job: Callable[..., Any],
+    student: Path,
+    student_at: Callable[[float], Path],
+    images: Path,
+) -> None:
+    found = {
+        row["image"]: row["score"]
+        for row in job("score", student, images, "--json").answer["images"]
+    }
+    middle = sorted(found.values())[1]
+    answer = job("score", student_at(middle), images, "--json").answer
+    assert (answer["threshold"], answer["novel"], answer["normal"]) == (middle, 2, 1)
+    verdicts = {row["image"]: row["verdict"] for row in answer["images"]}
+    assert verdicts == {
+        name: "novel" if score >= middle else "normal" for name, score in found.items()
+    }
+
+
+def test_for_a_person_there_is_a_line_for_every_image(
+    job: Callable[..., Any], student: Path, images: Path
+) -> None:
+    ended = job("score", student, images)
+    assert ended.exit_code == 0
+    lines = ended.stdout.splitlines()
+    assert len(lines) == 4
+    assert all("novel" in line for line in lines)
+    assert lines[3] == "3 novel, 0 normal at threshold 0"
+
+
+def test_an_unreadable_image_stops_the_run_and_is_named(
+    job: Callable[..., Any], student: Path, images: Path
+) -> None:
+    (images / "b.jpg").write_bytes(b"\xff\xd8 cut short")
+    ended = job("score", student, images, "--json")
+    assert ended.exit_code == 2
+    assert ended.stdout == ""
+    assert f"error: {images}/b.jpg cannot be read as an image" in ended.stderr
+
+
+def test_an_unreadable_image_is_skipped_and_named_where_that_is_asked_for(
+    job: Callable[..., Any], student: Path, images: Path
+) -> None:
+    (images / "b.jpg").write_bytes(b"\xff\xd8 cut short")
+    ended = job("score", student, images, "--unreadable", "skip", "--json")
+    assert ended.exit_code == 0
+    names = [row["image"] for row in ended.answer["images"]]
+    assert names == [str(images / "a.png"), str(images / "more/c.bmp")]
+    assert f"warning: skipped: {images}/b.jpg cannot be read" in ended.stderr
+
+
+def test_a_folder_of_unreadable_images_has_nothing_to_score(
+    job: Callable[..., Any], student: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/x.png").write_bytes(b"?")
+    ended = job("score", student, tmp_path / "bad", "--unreadable", "skip")
+    assert ended.exit_code == 2
+    assert f"none of the 1 images in {tmp_path}/bad can be read" in ended.stderr
+
+
+def test_a_folder_without_images(job: Callable[..., Any], student: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = job("score", student, tmp_path / "empty")
+    assert ended.exit_code == 2
+    assert f"there is no image in {tmp_path}/empty" in ended.stderr
+
+
+def test_unreadable_is_stop_or_skip(job: Callable[..., Any], student: Path, images: Path) -> None:
+    ended = job("score", student, images, "--unreadable", "ignore")
+    assert ended.exit_code == 2
+    assert "--unreadable ignore: expected stop or skip" in ended.stderr
+
+
+# Datasets
+
+
+def test_a_dataset_is_scored_on_its_test_split_with_the_students_class(
+    job: Callable[..., Any],
+    student: Path,
+    student_at: Callable[[float], Path],
+    tmp_path: Path,
+) -> None:
+    task = one_class(load("digits", tmp_path), "3", image_size=32, channels=1)
+    scores = Package.load(student).score(task.test).double().numpy()
+    threshold = float(sorted(scores)[len(scores) // 2])
+    ended = job("score", student_at(threshold), "digits", "--json")
+    assert ended.exit_code == 0
+    answer = ended.answer
+    assert [row["image"] for row in answer["images"]] == [str(n) for n in range(len(scores))]
+    assert [row["score"] for row in answer["images"]] == pytest.approx(scores.tolist())
+    novel = task.novel.numpy()
+    assert answer["auroc"] == pytest.approx(auroc(scores, novel), abs=1e-9)
+    found = rates(scores, novel, threshold)
+    for name in ("fpr", "fnr", "gmean"):
+        assert answer[name] == pytest.approx(getattr(found, name)), name
+    assert answer["novel"] + answer["normal"] == len(scores)
+
+
+def test_a_folder_dataset_names_its_images_and_skips_where_asked(
+    job: Callable[..., Any], student: Path, tmp_path: Path
+) -> None:
+    config = json.loads((student / "config.json").read_text())
+    config |= {"dataset": "folder:/elsewhere", "normal_class": "normal"}
+    own = tmp_path / "own"
+    shutil.copytree(student, own)
+    (own / "config.json").write_text(json.dumps(config))
+    tree = tmp_path / "tree"
+    for part in ("train/normal", "test/normal", "test/novel"):
+        (tree / part).mkdir(parents=True)
+        for n in range(2):
+            level = 40 * n + 10 * len(part)
+            Image.new("L", (8, 8), level).save(tree / part / f"{n}.png")
+    (tree / "test/novel/bad.png").write_bytes(b"?")
+    stopped = job("score", own, f"folder:{tree}", "--json")
+    assert stopped.exit_code == 2
+    assert f"{tree}/test/novel/bad.png" in stopped.stderr
+    ended = job("score", own, f"folder:{tree}", "--unreadable", "skip", "--json")
+    assert [row["image"] for row in ended.answer["images"]] == [
+        "test/normal/0.png",
+        "test/normal/1.png",
+        "test/novel/0.png",
+        "test/novel/1.png",
+    ]
+
+
+@pytest.mark.parametrize("name", ["digts", "nothing.png"])
+def test_neither_image_nor_dataset(job: Callable[..., Any], student: Path, name: str) -> None:
+    ended = job("score", student, name)
+    assert ended.exit_code == 2
+    assert f"no dataset '{name}'; expected one of digits, " in ended.stderr
+
+
+# Packages
+
+
+def test_a_folder_that_is_no_package(job: Callable[..., Any], images: Path, tmp_path: Path) -> None:
+    ended = job("score", tmp_path, images)
+    assert ended.exit_code == 2
+    assert f"error: {tmp_path} is no student's package: config.json is missing" in ended.stderr
+    assert "jobs/download.py makes one" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_damaged_package(
+    job: Callable[..., Any], student: Path, images: Path, tmp_path: Path, name: str
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(student, damaged)
+    (damaged / name).write_bytes((damaged / name).read_bytes()[:100])
+    ended = job("score", damaged, images)
+    assert ended.exit_code == 2
+    assert f"error: {damaged} is damaged: " in ended.stderr
