@@ -18,7 +18,7 @@ class Complexity:
 def complexity(network: nn.Module, example: Tensor) -> Complexity:
     """Count parameters and, for one forward pass of ``example`` (B, C, H, W), FLOPs.
 
-    The network is counted in evaluation mode and left in the mode it was found in.
+    The network is counted in evaluation mode and left in the modes it was found in.
     Additions, activations and pooling that fvcore has no rule for count as nothing,
     which is how both papers' figures come out (papers.md, golden numbers).
     """
@@ -26,7 +26,7 @@ def complexity(network: nn.Module, example: Tensor) -> Complexity:
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.jit")
     from fvcore.nn import FlopCountAnalysis  # seconds to import, and few callers count
 
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         analysis = FlopCountAnalysis(network, example)
@@ -34,5 +34,6 @@ def complexity(network: nn.Module, example: Tensor) -> Complexity:
         logging.getLogger("fvcore").setLevel(logging.ERROR)
         flops = int(analysis.total())
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
     return Complexity(params=sum(p.numel() for p in network.parameters()), flops=flops)

@@ -124,5 +124,5 @@ TARGET_KEYS = ("target/z1", "target/x_hat", "target/z2")
 
 
 def fixed_targets(batch: Batch) -> Reconstruction:
-    """A fixed teacher's outputs for the batch, computed beforehand (see targets.py)."""
+    """A fixed teacher's outputs for the batch, computed beforehand (pkdgan.GanLearner.targets)."""
     return Reconstruction(*(batch[key] for key in TARGET_KEYS))

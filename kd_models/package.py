@@ -109,15 +109,16 @@ class Package:
         Raises:
             PackageError: a file is missing or damaged; the message names it.
         """
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise PackageError(
+                    f"{folder} is no student's package: {name} is missing; "
+                    "jobs/download.py makes one"
+                )
         try:
             config = PackageConfig.model_validate(json.loads((folder / CONFIG).read_text()))
             package = cls(config, load_file(folder / WEIGHTS))
             package.scorer()
-        except FileNotFoundError as error:
-            raise PackageError(
-                f"{folder} is no student's package: {Path(error.filename).name} is missing; "
-                "jobs/download.py makes one"
-            ) from None
         except (ValidationError, ValueError, SafetensorError, RuntimeError, OSError) as error:
             raise PackageError(f"{folder} is damaged: {error}") from None
         return package

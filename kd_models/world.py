@@ -25,7 +25,7 @@ class World:
         """
         if self.size == 1:
             return objective
-        return DistributedDataParallel(objective, broadcast_buffers=False)
+        return DistributedDataParallel(objective, forward_sync_buffers=False)
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of ``values`` over all processes."""

@@ -117,7 +117,9 @@ class PlainDisplay:
 
     def say(self, line: str) -> None:
         self._last = time.monotonic()
-        self._console.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False, soft_wrap=True
+        )
 
     def close(self) -> None:
         pass
@@ -139,11 +141,13 @@ class LiveDisplay:
             stage = progress.stages[key]
             bar = ProgressBar(progress.epochs_of(key), int(row.get("epoch", 0)), width=24)
             loss = f"{row['loss/0']:.4f}" if "loss/0" in row else "starting"
-            table.add_row(stage.title, _epoch(progress, key), bar, _auroc(row).strip() or "-", loss)
+            table.add_row(
+                Text(stage.title), _epoch(progress, key), bar, _auroc(row).strip() or "-", loss
+            )
         self._live.update(Group(Text(progress.summary()), table))
 
     def say(self, line: str) -> None:
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, markup=False)
 
     def close(self) -> None:
         self._live.stop()

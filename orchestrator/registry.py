@@ -213,7 +213,10 @@ def _resolve(client: MlflowClient, model: str) -> ModelVersion:
         return client.get_model_version_by_alias(name, alias or CHAMPION)
     except MlflowException:
         versions = client.search_model_versions(f"name = '{name}'")
+        aliases = client.get_registered_model(name).aliases  # versions found by search have none
         known = ", ".join(
-            f"{name}/{v.version}" + "".join(f" (@{a})" for a in v.aliases) for v in versions
+            f"{name}/{v.version}"
+            + "".join(f" (@{a})" for a, number in aliases.items() if number == v.version)
+            for v in versions
         )
         raise RegistryError(f"there is no {model}; there are {known}") from None

@@ -4,6 +4,7 @@ import io
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.results import CandidateResult
 
@@ -37,7 +38,9 @@ def candidates_table(results: list[CandidateResult], protocol: str) -> Table:
     for name in _COLUMNS:
         table.add_column(name, justify="right")
     for result in results:
-        table.add_row(*(value(result) for value in shown.values()), *_cells(result))
+        # As Text: a folder's name may look like markup.
+        axes_cells = (Text(value(result)) for value in shown.values())
+        table.add_row(*axes_cells, *_cells(result))
     return table
 
 

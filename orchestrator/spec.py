@@ -11,8 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from kd_models.data import dataset_row
 from kd_models.losses import Distance
 from kd_models.networks.gan import Normalisation
 from kd_models.objectives import DistillationWeights, GanWeights
@@ -24,7 +33,8 @@ from kd_models.values import Value, nearest
 from orchestrator.errors import UserError
 
 Count = Annotated[int, Field(ge=1)]
-Axis = Annotated[tuple[Any, ...], Field(min_length=1)]
+Classes = Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class SpecError(UserError):
@@ -122,7 +132,10 @@ class StorageSpec(Value):
         # Ray unpacks a job's working directory below its session folder and deletes it later.
         here = str(Path.cwd())
         if "runtime_resources/working_dir_files" in here:
-            for name, path in (("root", self.root_path), ("store", self.store_path)):
+            places = {"root": self.root_path, "store": self.store_path}
+            if self.mlflow_uri.startswith("sqlite:///"):
+                places["tracking_uri"] = Path(self.mlflow_uri.removeprefix("sqlite:///"))
+            for name, path in places.items():
                 if not path.is_absolute():
                     raise ValueError(
                         f"{name} is {str(path)!r}, relative to a Ray job's working directory, "
@@ -138,12 +151,12 @@ class SweepSpec(Value):
     """also the MLflow experiment and the first part of registered names"""
     method: Literal["pkdgan"] = "pkdgan"
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
-    normal_classes: Literal["all"] | Axis | Mapping[str, Literal["all"] | Axis] = "all"
+    normal_classes: Literal["all"] | Classes | Mapping[str, Literal["all"] | Classes] = "all"
     """``all``, a list for every dataset, or a mapping from dataset to either"""
     structures: Annotated[tuple[str, ...], Field(min_length=1)]
     student_widths: Literal["paper"] | Annotated[tuple[Widths, ...], Field(min_length=1)] = "paper"
     loss_weights: Annotated[tuple[LossWeights, ...], Field(min_length=1)] = (LossWeights(),)
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     training: Recipe = Recipe()
     teacher: TeacherSpec = TeacherSpec()
     normalisation: Normalisation = "batch"
@@ -165,6 +178,13 @@ class SweepSpec(Value):
         if not isinstance(own, dict):
             return raw
         return {**raw, "teacher": {**teacher, "training": {**training, **own}}}
+
+    @field_validator("datasets")
+    @classmethod
+    def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            dataset_row(name)
+        return names
 
     @field_validator("structures")
     @classmethod
@@ -218,8 +238,11 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         return SweepSpec.model_validate(raw)
     except ValidationError as error:
-        lines = dict.fromkeys(f"{path}: {explain(SweepSpec, e)}" for e in error.errors())
-        raise SpecError("\n".join(lines)) from None
+        lines = dict.fromkeys(explain(SweepSpec, e) for e in error.errors())
+        # What is wrong with training is wrong with what teachers inherit of it: say it once.
+        inherited = {f"teacher.{line}" for line in lines}
+        said = [f"{path}: {line}" for line in lines if line not in inherited]
+        raise SpecError("\n".join(said)) from None
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -258,7 +281,9 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
 
 
 def _is_union_branch(part: object) -> bool:
-    return isinstance(part, str) and ("[" in part or part in ("int", "str", "float"))
+    return isinstance(part, str) and (
+        "[" in part or part.startswith("constrained-") or part in ("int", "str", "float")
+    )
 
 
 def _settings_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

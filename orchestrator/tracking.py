@@ -154,7 +154,8 @@ class Tracker:
         )
         if result is not None:
             self._log_student(run.run_id, stage, result)
-        self._client.set_tag(run.run_id, "complete", protocol)
+        ended = {"complete": protocol, "status": "finished", "reason": ""}
+        self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in ended.items()])
         self._client.set_terminated(run.run_id, "FINISHED")
         run.complete = protocol
 
@@ -170,7 +171,8 @@ class Tracker:
         """Close the sweep's own run with its table of candidates."""
         statuses = [result.status for result in results]
         now = int(time.time() * 1000)
-        counts = {status: statuses.count(status) for status in ("finished", "failed", "skipped")}
+        kinds = ("finished", "failed", "skipped", "unfinished")
+        counts = {status: statuses.count(status) for status in kinds}
         self._client.log_batch(
             self._sweep_run,
             metrics=[Metric(f"candidates_{s}", float(n), now, 0) for s, n in counts.items()],
@@ -299,7 +301,9 @@ class Tracker:
     def reopen(self, stage: Stage) -> None:
         """A stage is about to train (again): its run is running, whatever it was."""
         run = self._run(stage)
-        self._client.log_batch(run.run_id, tags=[RunTag("status", "running"), RunTag("reason", "")])
+        begun = {"complete": "", "status": "running", "reason": ""}
+        self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in begun.items()])
+        run.complete = ""
         self._client.update_run(run.run_id, status="RUNNING")
 
     def _tags(self, stage: Stage) -> dict[str, str]:

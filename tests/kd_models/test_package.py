@@ -223,3 +223,10 @@ def test_the_model_card_says_where_the_rates_were_measured(protocol: str, where:
     card = " ".join(model_card(config(measured=measured)).split())
     assert f"measured on the {where}" in card
     assert f"Protocol {protocol}" in card
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(PackageError, match=r"weights\.safetensors is missing") as error:
+        Package.load(folder)
+    assert str(folder) in str(error.value)

@@ -241,13 +241,11 @@ def test_what_happened_is_said_at_once_and_counts_as_a_line(
 BRACKETS = "FAILED: CUDA error [rank0] in [/tmp/x]"
 
 
-@pytest.mark.xfail(strict=True, reason="taken for markup: MarkupError, which ends the sweep")
 def test_a_reason_in_square_brackets_is_said_as_it_is(log: Console, clock: Clock) -> None:
     PlainDisplay(log).say(BRACKETS)
     assert lines(log) == [f"12:34:56 {BRACKETS}"]
 
 
-@pytest.mark.xfail(strict=True, reason="taken for markup: MarkupError, which ends the sweep")
 def test_a_reason_in_square_brackets_is_said_as_it_is_on_a_terminal() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     display = LiveDisplay(terminal)

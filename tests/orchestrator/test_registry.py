@@ -389,7 +389,6 @@ def test_an_unknown_alias_or_version_is_answered_with_those_there_are(
     assert "tiny.digits.0/2" in message
 
 
-@pytest.mark.xfail(strict=True, reason="MLflow's search_model_versions leaves aliases out")
 def test_an_unknown_alias_is_answered_with_the_aliases_there_are(
     registered: Any, tmp_path: Path
 ) -> None:

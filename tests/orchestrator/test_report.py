@@ -112,7 +112,6 @@ def test_as_text_it_is_plain_and_whole(
     assert text.count("0.9123") == 8
 
 
-@pytest.mark.xfail(strict=True, reason="taken for markup")
 def test_a_folder_with_square_brackets_in_its_name_is_shown_as_it_is(
     results_of: Callable[..., list[CandidateResult]],
 ) -> None:

@@ -86,6 +86,7 @@ def test_any_sweep_comes_to_its_end(
     assert schedule.failed == {key: f"why {key}" for key in failed}
     assert schedule.skipped.keys() == skipped
     assert set(schedule.skipped.values()) <= failed
+    assert schedule.finished == trained
     assert trained | failed | skipped == set(all_stages)
     assert schedule.start_next() is None
 

@@ -167,7 +167,7 @@ def test_a_step_that_is_no_students_chain_is_no_structure(
         ({"training": {"epochs": 0}}, "training.epochs", "greater than or equal to 1"),
         ({"training": {"batch_size": 0}}, "training.batch_size", "greater than or equal to 1"),
         ({"training": {"lr": 0}}, "training.lr", "greater than 0"),
-        ({"training": {"lr": float("nan")}}, "training.lr", "greater than 0"),
+        ({"training": {"lr": float("nan")}}, "training.lr", "finite number"),
         ({"training": {"betas": [0.5, 1]}}, "training.betas.1", "less than 1"),
         ({"training": 5}, "training", "dictionary"),
         ({"teacher": {"widths": [1, 2, 0]}}, "teacher.widths.2", "greater than or equal to 1"),
@@ -211,12 +211,10 @@ def test_width_of_too_few_layers_is_refused(complaint: Callable[..., str]) -> No
     assert "student_widths.0.2 is missing" in complaint(student_widths=[[1, 2]])
 
 
-@pytest.mark.xfail(strict=True, reason="concurrent_trials.constrained-int is shown")
 def test_error_names_no_inner_part_of_the_schema(complaint: Callable[..., str]) -> None:
     assert "constrained" not in complaint(resources={"concurrent_trials": 0})
 
 
-@pytest.mark.xfail(strict=True, reason="accepted, and then no key can be made of them")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -431,7 +431,6 @@ def test_a_failed_stage_that_is_tried_again_runs_and_has_no_reason(
     assert not run.data.tags["reason"]
 
 
-@pytest.mark.xfail(strict=True, reason="the tags keep saying failed, or running")
 @pytest.mark.parametrize("reopened", [True, False])
 def test_a_stage_that_failed_and_then_finished_is_no_failure_any_more(
     sweep: Callable[..., tuple[Tracker, Plan]],
@@ -452,7 +451,6 @@ def test_a_stage_that_failed_and_then_finished_is_no_failure_any_more(
     assert not run.data.tags.get("reason")
 
 
-@pytest.mark.xfail(strict=True, reason="reopen leaves it complete, so its run stays RUNNING")
 def test_a_finished_stage_that_was_trained_again_is_finished_again(
     sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
 ) -> None:
