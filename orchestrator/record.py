@@ -81,6 +81,26 @@ def read_history(store: Store, stage: Stage) -> History:
     return history
 
 
+def holds(store: Store, stage: Stage) -> bool:
+    """Whether the store has a stage.
+
+    Raises:
+        CorruptStage: what it has is damaged, or something else.
+    """
+    if not store.has(stage.key):
+        return False
+    check_identity(store, stage)
+    return True
+
+
+def is_trained(store: Store, stage: Stage) -> bool:
+    """Whether the store has a stage that can be used."""
+    try:
+        return holds(store, stage)
+    except CorruptStage:
+        return False
+
+
 def check_identity(store: Store, stage: Stage) -> None:
     """Compare the stored identity with the one the key was made of.
 

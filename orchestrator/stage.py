@@ -19,7 +19,14 @@ from kd_models.protocol import holdout_split
 from kd_models.state import TrainingState
 from kd_models.world import World
 from orchestrator.plan import Pack, Stage
-from orchestrator.record import History, Scores, read_networks, to_scores, write_stage
+from orchestrator.record import (
+    History,
+    Scores,
+    is_trained,
+    read_networks,
+    to_scores,
+    write_stage,
+)
 from orchestrator.store import CorruptStage, Store
 
 Row = dict[str, float]
@@ -64,7 +71,7 @@ def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str
     """
     failures: dict[str, str] = {}
     for stage in pack.stages:
-        if _stored(site.store, stage):
+        if is_trained(site.store, stage):
             continue
         try:
             _run_stage(stage, site, world, session)
@@ -173,13 +180,6 @@ class _StageRun:
     @property
     def _history_name(self) -> str:
         return f"{self._stage.key}.history.json"
-
-
-def _stored(store: Store, stage: Stage) -> bool:
-    try:
-        return store.has(stage.key)
-    except CorruptStage:
-        return False
 
 
 def _parent_networks(store: Store, key: str) -> Mapping[str, Mapping[str, Any]]:

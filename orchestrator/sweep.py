@@ -19,6 +19,7 @@ from orchestrator.board import Board, News
 from orchestrator.errors import UserError
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
 from orchestrator.progress import Display, Progress
+from orchestrator.record import holds, is_trained
 from orchestrator.report import candidates_table, render_plain
 from orchestrator.results import CandidateResult, collect, result_of
 from orchestrator.schedule import Schedule
@@ -84,7 +85,7 @@ def finished_stages(plan: Plan, store: Store, say: Say) -> frozenset[str]:
     finished = set()
     for key, stage in plan.stages.items():
         try:
-            if store.has(key):
+            if holds(store, stage):
                 finished.add(key)
         except CorruptStage as error:
             say(f"warning: {stage.title} will be trained again: {error}")
@@ -292,9 +293,10 @@ class _Watcher(tune.Callback):
         """Return the failures, with those added that the store knows of."""
         self._poll()
         for stage in pack.stages:
-            if stage.key not in failures and not _is_stored(self._store, stage):
+            if stage.key not in failures and not is_trained(self._store, stage):
                 failures = {**failures, stage.key: "its trial ended, but the store lacks it"}
             self._end(stage, failures.get(stage.key))
+        self._display.refresh(self._progress)
         return failures
 
     def _end(self, stage: Stage, failure: str | None) -> None:
@@ -328,13 +330,6 @@ class _Watcher(tune.Callback):
 def _by_stage(news: Sequence[News], stages: Any) -> Iterator[tuple[Stage, list[dict[str, float]]]]:
     for key in dict.fromkeys(item.stage for item in news):
         yield stages[key], [item.row for item in news if item.stage == key]
-
-
-def _is_stored(store: Store, stage: Stage) -> bool:
-    try:
-        return store.has(stage.key)
-    except CorruptStage:
-        return False
 
 
 class _BackgroundTracker:
