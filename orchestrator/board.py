@@ -1,5 +1,6 @@
 """Where running stages tell how far they are, for whoever watches the sweep."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
@@ -9,10 +10,10 @@ from orchestrator.stage import Row
 
 @dataclass(frozen=True)
 class News:
-    """A finished epoch of a stage."""
+    """Finished epochs of a stage."""
 
     stage: str
-    row: Row
+    rows: Sequence[Row]
 
 
 @ray.remote(num_cpus=0)

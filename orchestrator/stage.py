@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +55,8 @@ class Session(Protocol):
         Called in every process in the same epochs; process 0 is given what fills its folder.
         """
 
-    def report(self, stage: Stage, row: Row) -> None:
-        """Tell of a finished epoch. Called in process 0."""
+    def report(self, stage: Stage, rows: Sequence[Row]) -> None:
+        """Tell of epochs that are finished. Called in process 0."""
 
 
 def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str, str]:
@@ -141,7 +141,11 @@ class _StageRun:
             if folder is None or not (folder / self._state_name).exists():
                 return None
             self.history = json.loads((folder / self._history_name).read_text())
-            return TrainingState.load(folder / self._state_name)
+            state = TrainingState.load(folder / self._state_name)
+        if self._world.rank == 0:
+            # Once more: the news of the last epochs may have died with the process.
+            self._session.report(self._stage, list(self.history))
+        return state
 
     def on_epoch(self, state: TrainingState, terms: dict[str, float]) -> None:
         epochs = self._stage.config.recipe.epochs
@@ -155,7 +159,7 @@ class _StageRun:
         if state.epoch % self._site.checkpoint_every == 0 and state.epoch < epochs:
             self._session.save(self._writer(state) if first else None)
         if first:
-            self._session.report(self._stage, row)
+            self._session.report(self._stage, [row])
 
     def _evaluate(self) -> dict[str, float]:
         scores: Tensor = self._learner.score(self._test, self._world)

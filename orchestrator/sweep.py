@@ -312,7 +312,7 @@ class _Watcher(tune.Callback):
         self._polled = time.monotonic()
         news: list[News] = ray.get(self._board.take.remote())
         for item in news:
-            self._progress.epoch(item.stage, item.row)
+            self._progress.epoch(item.stage, item.rows[-1])
         for stage, rows in _by_stage(news, self._progress.stages):
             self._log.epochs(stage, rows)
         for key, origin in self._schedule.skipped.items():
@@ -329,7 +329,7 @@ class _Watcher(tune.Callback):
 
 def _by_stage(news: Sequence[News], stages: Any) -> Iterator[tuple[Stage, list[dict[str, float]]]]:
     for key in dict.fromkeys(item.stage for item in news):
-        yield stages[key], [item.row for item in news if item.stage == key]
+        yield stages[key], [row for item in news if item.stage == key for row in item.rows]
 
 
 class _BackgroundTracker:

@@ -104,14 +104,22 @@ class Tracker:
         self._client.log_dict(self._sweep_run, settings, "sweep.yaml")
 
     def log_epochs(self, stage: Stage, rows: Iterable[Mapping[str, float]]) -> None:
-        """Log every term and AUROC of epochs that were not logged before."""
+        """Log every term and AUROC of epochs that were not logged before.
+
+        Without gaps: news that died with a worker are made up for before anything after them is
+        logged, when it has resumed, or at the latest when the stage is finished.
+        """
         run = self._run(stage)
-        fresh = [row for row in rows if row["epoch"] > run.epoch]
+        fresh: list[Mapping[str, float]] = []
+        for row in rows:
+            if row["epoch"] == run.epoch + len(fresh) + 1:
+                fresh.append(row)
         now = int(time.time() * 1000)
         metrics = [
-            Metric(name, value, now, int(row["epoch"]))
+            Metric(name, row[name], now, int(row["epoch"]))
             for row in fresh
-            for name, value in row.items()
+            # The epoch last: what it says was logged, was.
+            for name in sorted(row, key=lambda name: name == "epoch")
         ]
         for start in range(0, len(metrics), _METRICS_A_CALL):
             self._client.log_batch(run.run_id, metrics=metrics[start : start + _METRICS_A_CALL])

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +134,8 @@ class _RaySession:
             write(Path(folder))
             ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
-    def report(self, stage: Stage, row: Row) -> None:
-        self.board.post.remote(News(stage.key, row))
+    def report(self, stage: Stage, rows: Sequence[Row]) -> None:
+        self.board.post.remote(News(stage.key, rows))
 
 
 def _reason(error: BaseException) -> str:

@@ -50,7 +50,7 @@ def test_killed_worker_and_killed_driver_change_nothing(home_with: Callable[...,
     assert set(rough.stored()) == {teacher}
     relatives = family.children(recursive=True)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     _, alive = psutil.wait_procs(relatives, timeout=60)
     for relative in alive:
         relative.kill()

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from kd_models.data import dataset_row, load
+from orchestrator.keys import canonical_json
 from orchestrator.plan import DatasetFacts, make_plan
+from orchestrator.record import IDENTITY, NETWORKS
 from orchestrator.spec import read_spec
 from orchestrator.store import FolderStore
 
@@ -98,10 +100,12 @@ def test_what_the_store_has_is_not_to_be_trained(
     spec = read_spec(file)
     loaded = load("digits", tmp_path)
     facts = DatasetFacts(dataset_row("digits"), loaded.fingerprint)
-    teacher, first, _ = make_plan(spec, {"digits": facts}).candidates[0].stages
+    plan = make_plan(spec, {"digits": facts})
+    teacher, first, _ = plan.candidates[0].stages
     store = FolderStore(tmp_path / "home/store")
-    store.write(teacher, {"networks.safetensors": b"x"})
-    store.write(first, {"networks.safetensors": b"x"})
+    for key in (teacher, first):
+        identity = canonical_json(plan.stages[key].identity).encode()
+        store.write(key, {NETWORKS: b"x", IDENTITY: identity})
     answer = dry_run(file, "--json").answer
     assert (answer["in_store"], answer["trials"], answer["epochs"]) == (2, 1, 5)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +82,12 @@ class FolderSession:
 
     folder: Path
     stop_after: int | None = None
-    reported: list[Row] = field(default_factory=list)
+    reports: list[Sequence[Row]] = field(default_factory=list)
+
+    @property
+    def reported(self) -> list[Row]:
+        return [row for rows in self.reports for row in rows]
+
     saves: int = 0
 
     @contextmanager
@@ -96,9 +101,9 @@ class FolderSession:
         write(self.folder)
         self.saves += 1
 
-    def report(self, stage: Stage, row: Row) -> None:
-        self.reported.append(row)
-        if row["epoch"] == self.stop_after:
+    def report(self, stage: Stage, rows: Sequence[Row]) -> None:
+        self.reports.append(rows)
+        if rows[-1]["epoch"] == self.stop_after:
             raise Killed
 
 

@@ -302,6 +302,23 @@ def test_of_epochs_only_new_ones_are_logged(
     assert [(point.step, point.value) for point in points] == [(n, 1 / n) for n in (1, 2, 3, 4)]
 
 
+def test_an_epoch_whose_news_were_lost_is_logged_later(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    storage: StorageSpec,
+) -> None:
+    """A worker that is killed takes the news it had not sent yet along."""
+    rows = [{"epoch": n, "kd/k1": 1 / n} for n in (1, 2, 3, 4, 5)]
+    tracker, plan = sweep()
+    stage = teacher_of(plan)
+    tracker.log_epochs(stage, rows[:1])
+    tracker.log_epochs(stage, rows[3:])
+    tracker.log_epochs(stage, rows)
+    client = connect(storage.mlflow_uri)
+    points = client.get_metric_history(runs(tracker)[stage.key].info.run_id, "kd/k1")
+    assert [point.step for point in points] == [1, 2, 3, 4, 5]
+
+
 def test_a_half_logged_stage_is_finished_after_a_restart(
     sweep: Callable[..., tuple[Tracker, Plan]],
     runs: Callable[[Tracker], dict[str, Any]],
@@ -485,7 +502,7 @@ def test_the_sweeps_own_run_ends_with_the_table_of_candidates(
     tracker.finish_sweep(results, "the table")
     run = runs(tracker)[""]
     assert run.info.status == status
-    counts = {"finished": 2 - lost, "failed": 0, "skipped": int(lost)}
+    counts = {"finished": 2 - lost, "failed": 0, "skipped": int(lost), "unfinished": 0}
     assert run.data.metrics == {f"candidates_{name}": n for name, n in counts.items()}
     client = connect(storage.mlflow_uri)
     text = client.download_artifacts(run.info.run_id, "candidates.txt")
