@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.cli import Answer, JsonFlag, Say, job, respond
+from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.progress import Say
 from orchestrator.spec import StorageSpec, read_spec
 
 app = job()

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli import Answer, JsonFlag, Say, job, respond
+from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.progress import Say
 from orchestrator.spec import StorageSpec
 
 app = job()

@@ -17,8 +17,9 @@ from kd_models.complexity import Complexity
 from kd_models.data import dataset_row
 from kd_models.pkdgan import TEACHER_WIDTHS, NetworkConfig
 from kd_models.values import nearest
-from orchestrator.cli import Answer, JsonFlag, Say, job, respond
+from orchestrator.cli import Answer, JsonFlag, job, respond
 from orchestrator.errors import UserError
+from orchestrator.progress import Say
 from orchestrator.results import network_cost
 
 METHODS = ("pkdgan",)

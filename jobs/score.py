@@ -25,7 +25,8 @@ from kd_models.data import (
 )
 from kd_models.metrics import auroc, rates
 from kd_models.package import Package
-from orchestrator.cli import Answer, JsonFlag, Say, job, respond
+from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.progress import Say
 from orchestrator.spec import StorageSpec
 
 app = job()

@@ -15,8 +15,9 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from orchestrator import local_ray
-from orchestrator.cli import Answer, JsonFlag, Say, job, respond
+from orchestrator.cli import Answer, JsonFlag, job, respond
 from orchestrator.plan import Plan, make_plan
+from orchestrator.progress import Say
 from orchestrator.spec import SweepSpec, read_spec
 from orchestrator.store import FolderStore
 

@@ -56,7 +56,7 @@ def fit(
     """
     world = world or World()
     for network in learner.trained.values():
-        # Measured on two CPU cores: a teacher trains 8 to 15% faster in this layout.
+        # On one CPU core a teacher trains 7 to 17% faster in this layout (docs/lab-notes.md).
         network.to(world.device).train()
         network.to(memory_format=torch.channels_last)
     objectives = learner.objectives()

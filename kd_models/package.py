@@ -9,10 +9,10 @@ from typing import Literal, Self
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from kd_models.losses import Distance, per_image_distance
-from kd_models.pkdgan import NetworkConfig, in_batches
+from kd_models.losses import Distance
+from kd_models.pkdgan import NetworkConfig, NoveltyScorer, in_batches
 from kd_models.protocol import Protocol
 from kd_models.values import Value
 
@@ -63,19 +63,6 @@ class PackageConfig(Value):
     threshold: float
     """a score at or above it is called novel"""
     measured: Measured
-
-
-class NoveltyScorer(nn.Module):
-    """Images (B, C, S, S) in [-1, 1] to novelty scores (B,): S_enc of P-KDGAN, Eq. 3."""
-
-    def __init__(self, generator: nn.Module, distance: Distance) -> None:
-        super().__init__()
-        self.generator = generator
-        self._distance: Distance = distance
-
-    def forward(self, x_BCSS: Tensor) -> Tensor:
-        z1, _, z2 = self.generator(x_BCSS)
-        return per_image_distance(z1, z2, self._distance)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kd_models.losses import Distance, per_image_distance
-from kd_models.networks.gan import Discriminator, Generator, Normalisation
+from kd_models.networks.gan import LATENT, Discriminator, Generator, Normalisation
 from kd_models.objectives import (
     TARGET_KEYS,
     Batch,
@@ -140,41 +140,38 @@ class GanLearner:
         if not self.structure.distils or self.structure.trains_teacher:
             return {}
         teacher = self._generators["teacher"].to(world.device).eval()
-        z = self.latent_size(teacher)
         outputs = world.map_rows(
             lambda rows: in_batches(
                 lambda x: torch.cat([part.flatten(1) for part in teacher(x)], 1), rows
             ),
             images,
         )
-        z1, x_hat, z2 = outputs.split([z, images[0].numel(), z], dim=1)
+        z1, x_hat, z2 = outputs.split([LATENT, images[0].numel(), LATENT], dim=1)
         parts = (z1.contiguous(), x_hat.reshape(images.shape), z2.contiguous())
         return dict(zip(TARGET_KEYS, parts, strict=True))
-
-    @staticmethod
-    def latent_size(generator: Generator) -> int:
-        return generator.encoder.head.out_channels
 
     def score(self, images: Tensor, world: World) -> Tensor:
         """Return the novelty scores (N,) of images (N, C, S, S) by the network of interest."""
         generator = self._generators[self.structure.scored]
         training = generator.training
         generator.eval()
-        scores = world.map_rows(
-            lambda rows: novelty_scores(generator, rows, self.config.distance), images
-        )
+        scorer = NoveltyScorer(generator, self.config.distance)
+        scores = world.map_rows(lambda rows: in_batches(scorer, rows), images)
         generator.train(training)
         return scores
 
 
-def novelty_scores(generator: nn.Module, images: Tensor, distance: Distance) -> Tensor:
-    """Return S_enc (P-KDGAN, Eq. 3) of every image (N, C, S, S) on its own, (N,)."""
+class NoveltyScorer(nn.Module):
+    """Images (B, C, S, S) in [-1, 1] to novelty scores (B,): S_enc of P-KDGAN, Eq. 3."""
 
-    def score(x: Tensor) -> Tensor:
-        z1, _, z2 = generator(x)
-        return per_image_distance(z1, z2, distance)
+    def __init__(self, generator: nn.Module, distance: Distance) -> None:
+        super().__init__()
+        self.generator = generator
+        self._distance: Distance = distance
 
-    return in_batches(score, images)
+    def forward(self, x_BCSS: Tensor) -> Tensor:
+        z1, _, z2 = self.generator(x_BCSS)
+        return per_image_distance(z1, z2, self._distance)
 
 
 @torch.no_grad()

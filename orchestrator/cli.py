@@ -13,8 +13,7 @@ from rich.console import Console, RenderableType
 from kd_models.data import DataError
 from kd_models.package import PackageError
 from orchestrator.errors import UserError
-
-Say = Callable[[str], None]
+from orchestrator.progress import Say
 
 JsonFlag = Annotated[
     bool,

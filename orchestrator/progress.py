@@ -1,7 +1,7 @@
 """How far a sweep is: a live table on a terminal, plain lines in a log."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,9 @@ from rich.text import Text
 from orchestrator.plan import Pack, Stage
 
 PLAIN_INTERVAL_S = 10.0
+
+Say = Callable[[str], None]
+"""Tells whoever runs a job one thing that happened."""
 
 
 @dataclass

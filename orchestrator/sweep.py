@@ -18,7 +18,7 @@ from kd_models.data import DatasetMissing, ImageSet, dataset_row, load
 from orchestrator.board import Board, News
 from orchestrator.errors import UserError
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
-from orchestrator.progress import Display, Progress
+from orchestrator.progress import Display, Progress, Say
 from orchestrator.record import holds, is_trained
 from orchestrator.report import candidates_table, render_plain
 from orchestrator.results import CandidateResult, collect, result_of
@@ -29,8 +29,6 @@ from orchestrator.stage import Site
 from orchestrator.store import CorruptStage, FolderStore, Store
 from orchestrator.tracking import Tracker, connect
 from orchestrator.trial import SharedDatasets, TrialContext, trial, worker_resources
-
-Say = Callable[[str], None]
 
 _TRIAL_BYTES = 500e6
 """A trial's own process trains nothing, so it holds memory rather than a CPU."""
