@@ -1,10 +1,19 @@
-"""Cost of a network: parameters and FLOPs."""
+"""Cost of a network: parameters, FLOPs and latency."""
 
 import logging
+import statistics
+import time
 import warnings
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+
+from kd_models.scoring import Scorer
+
+_RUNS, _SECONDS = 30, 1.0
+"""a latency is the median of so many runs, or of as many as fit in so many seconds"""
+_FEWEST_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -13,6 +22,68 @@ class Complexity:
 
     params: int
     flops: int
+
+    def __add__(self, other: "Complexity") -> "Complexity":
+        return Complexity(self.params + other.params, self.flops + other.flops)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it takes to score one image: all that must be deployed, and the student's part of it.
+
+    Latencies are of the machine they were measured on; see :func:`latency_ms`.
+    """
+
+    params: int
+    flops: int
+    latency_ms: float
+    student_params: int
+    student_flops: int
+    student_latency_ms: float
+
+
+def cost(scorer: Scorer, example: Tensor) -> Cost:
+    """Return what a detector costs for one forward pass of ``example`` (B, C, S, S)."""
+    student = complexity(scorer.student, example)
+    deployed = student
+    student_latency = deployed_latency = latency_ms(scorer.student, example)
+    if scorer.teacher is not None:
+        deployed = student + complexity(scorer.teacher, example)
+        deployed_latency = latency_ms(scorer, example)
+    return Cost(
+        deployed.params,
+        deployed.flops,
+        deployed_latency,
+        student.params,
+        student.flops,
+        student_latency,
+    )
+
+
+@torch.inference_mode()
+def latency_ms(network: nn.Module, example: Tensor) -> float:
+    """Measure one forward pass in evaluation mode: milliseconds, the median of up to 30.
+
+    Eager PyTorch on one thread where the network is: a device that scores images has few cores,
+    and one thread is what machines can be compared by.
+    """
+    threads, training = torch.get_num_threads(), network.training
+    torch.set_num_threads(1)
+    network.eval()
+    try:
+        taken: list[float] = []
+        network(example)  # the first pass also prepares kernels
+        began = time.perf_counter()
+        while len(taken) < _FEWEST_RUNS or (
+            len(taken) < _RUNS and time.perf_counter() - began < _SECONDS
+        ):
+            start = time.perf_counter()
+            network(example)
+            taken.append(time.perf_counter() - start)
+    finally:
+        network.train(training)
+        torch.set_num_threads(threads)
+    return statistics.median(taken) * 1000
 
 
 def complexity(network: nn.Module, example: Tensor) -> Complexity:

@@ -1,7 +1,6 @@
 """The only epoch loop of the project."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +9,8 @@ from torch.optim import Adam
 from kd_models.objectives import LOSS, Batch
 from kd_models.recipe import Recipe
 from kd_models.state import TrainingState
+from kd_models.step import Learner
 from kd_models.world import World
-
-
-class Learner(Protocol):
-    """What ``fit`` trains."""
-
-    @property
-    def trained(self) -> Mapping[str, nn.Module]: ...
-
-    def objectives(self) -> list[nn.Module]: ...
-
-    def targets(self, images: Tensor, world: World) -> Batch: ...
 
 
 class Diverged(ArithmeticError):

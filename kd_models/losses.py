@@ -1,4 +1,4 @@
-"""The losses of P-KDGAN as pure functions of tensors. Shapes: B images, anything after that."""
+"""Both methods' losses as pure functions of tensors. Shapes: B images, anything after that."""
 
 from typing import Literal
 
@@ -52,3 +52,14 @@ def cross_entropy(logit: Tensor, real: bool) -> Tensor:
     """Return S_ce of a discriminator's logits (B, 1) against all real or all fake, a scalar."""
     target = torch.ones_like(logit) if real else torch.zeros_like(logit)
     return F.binary_cross_entropy_with_logits(logit, target)
+
+
+def feature_distances(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how two maps (B, ...) of a distillation layer differ, each (B,).
+
+    The mean squared difference and one minus the cosine of the maps as vectors: the two parts of
+    ECA_MKDAD's Eq. 13 (L_val and L_dir of its Eq. 1 and 2), for every image on its own.
+    """
+    teacher, student = teacher.flatten(1).to(student.dtype), student.flatten(1)
+    value = (teacher - student).square().mean(1)
+    return value, 1 - F.cosine_similarity(teacher, student, dim=1)

@@ -5,13 +5,19 @@ with their weighted sum under ``loss``, and detached tensors that the next objec
 step reads from the batch. Each is run forward once per backward, which is what lets DDP wrap it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from kd_models.losses import Distance, cross_entropy, distillation_terms, gan_terms
+from kd_models.losses import (
+    Distance,
+    cross_entropy,
+    distillation_terms,
+    feature_distances,
+    gan_terms,
+)
 from kd_models.networks.gan import Discriminator, Generator, Reconstruction
 from kd_models.structures import Structure, Term
 from kd_models.values import Value
@@ -126,3 +132,46 @@ TARGET_KEYS = ("target/z1", "target/x_hat", "target/z2")
 def fixed_targets(batch: Batch) -> Reconstruction:
     """A fixed teacher's outputs for the batch, computed beforehand (pkdgan.GanLearner.targets)."""
     return Reconstruction(*(batch[key] for key in TARGET_KEYS))
+
+
+class FeatureObjective(nn.Module):
+    """Eq. 13 of ECA_MKDAD: the student's distillation layers against a fixed teacher's.
+
+    Args:
+        student: images to the maps of all its layers.
+        layers: which of them are distilled, from 1.
+        lambda_: weight of the direction (cosine) beside the value (squared difference).
+        teach: images to a fixed teacher's maps of ``layers``, for batches that come without.
+            Not a module of this one: nothing of it is trained.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        layers: Sequence[int],
+        lambda_: float,
+        teach: Callable[[Tensor], Sequence[Tensor]],
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self._layers = tuple(layers)
+        self._lambda = lambda_
+        self._teach = teach
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        maps = self.student(batch["x"])
+        keys = [layer_key(layer) for layer in self._layers]
+        taught = [batch[key] for key in keys] if keys[0] in batch else self._teach(batch["x"])
+        terms: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        for layer, teacher in zip(self._layers, taught, strict=True):
+            value, direction = feature_distances(teacher, maps[layer - 1])
+            terms |= {f"value/{layer}": value.mean(), f"direction/{layer}": direction.mean()}
+            weights |= {f"value/{layer}": 1.0, f"direction/{layer}": self._lambda}
+        terms[LOSS] = _weighted_sum(terms, weights)
+        return terms, {}
+
+
+def layer_key(layer: int) -> str:
+    """Name a fixed teacher's map of a distillation layer in a batch."""
+    return f"target/{layer}"

@@ -1,22 +1,29 @@
 """A student to take away: a folder that scores images without sweep, store or tracking server."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kd_models.losses import Distance
-from kd_models.pkdgan import NetworkConfig, NoveltyScorer, in_batches
+from kd_models.eca_mkdad import FeatureDetector
+from kd_models.networks.vgg_weights import TeacherWeights
+from kd_models.pkdgan import GanDetector
 from kd_models.protocol import Protocol
-from kd_models.values import Value
+from kd_models.scoring import Scorer, batch_of, in_batches
+from kd_models.step import Weights
+from kd_models.values import Value, spell
 
-WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.json", "README.md"
+WEIGHTS, TEACHER, CONFIG, CARD = (
+    "weights.safetensors",
+    "teacher.safetensors",
+    "config.json",
+    "README.md",
+)
 
 
 class PackageError(ValueError):
@@ -43,49 +50,72 @@ class Measured(Value):
     fpr: float
     fnr: float
     params: int
+    """of all that must be deployed"""
     flops: int
+    """of all that must be deployed, for one image; one multiply-accumulate = 1"""
+    latency_ms: float | None = None
+    """of all that must be deployed, on the machine that the sweep was run from"""
+    student_params: int | None = None
+    student_flops: int | None = None
+    student_latency_ms: float | None = None
 
 
 class PackageConfig(Value):
     """Everything but the weights."""
 
-    format: Literal[1] = 1
-    method: str
-    structure: str
+    format: Literal[2] = 2
+    axes: dict[str, Any]
+    """what sets the student apart from the sweep's others"""
     dataset: str
     normal_class: str
     normal_class_name: str
     seed: int
     stage_key: str
-    network: NetworkConfig
-    distance: Distance
+    detector: Annotated[GanDetector | FeatureDetector, Field(discriminator="method")]
     preprocessing: Preprocessing
     threshold: float
     """a score at or above it is called novel"""
     measured: Measured
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, raw: Any) -> Any:
+        """Read what was written when P-KDGAN was the only method."""
+        if not isinstance(raw, dict) or raw.get("format") != 1:
+            return raw
+        raw = dict(raw)
+        detector = {name: raw.pop(name, None) for name in ("method", "network", "distance")}
+        axes = {"structure": raw.pop("structure", None)}
+        return {**raw, "format": 2, "axes": axes, "detector": detector}
+
 
 @dataclass(frozen=True)
 class Package:
-    """A student that scores images."""
+    """A student that scores images, with the teacher it needs beside it, if any."""
 
     config: PackageConfig
-    weights: Mapping[str, Tensor]
+    weights: Weights
+    teacher: Weights | None = field(default=None, repr=False)
 
-    def scorer(self) -> NoveltyScorer:
+    def scorer(self) -> Scorer:
         """Return the network, ready to score."""
-        generator = self.config.network.generator()
-        generator.load_state_dict(dict(self.weights))
-        return NoveltyScorer(generator, self.config.distance).eval()
+        detector = self.config.detector
+        if detector.pretrained and self.teacher is None:
+            raise PackageError(f"{TEACHER} is missing; jobs/download.py fetches it too")
+        scorer = detector.scorer()
+        scorer.load(self.weights, self.teacher)
+        return scorer.eval()
 
     def score(self, images: Tensor) -> Tensor:
         """Return the novelty scores (N,) of preprocessed images (N, C, S, S)."""
-        return in_batches(self.scorer(), images)
+        return in_batches(self.scorer(), images, batch_of(images))
 
     def save(self, folder: Path) -> None:
         """Write weights, config and model card."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.contiguous() for name, t in self.weights.items()}, folder / WEIGHTS)
+        _save(self.weights, folder / WEIGHTS)
+        if self.teacher is not None:
+            _save(self.teacher, folder / TEACHER)
         (folder / CONFIG).write_text(self.config.model_dump_json(indent=2) + "\n")
         (folder / CARD).write_text(model_card(self.config))
 
@@ -104,23 +134,32 @@ class Package:
                 )
         try:
             config = PackageConfig.model_validate(json.loads((folder / CONFIG).read_text()))
-            package = cls(config, load_file(folder / WEIGHTS))
+            teacher = load_file(folder / TEACHER) if (folder / TEACHER).is_file() else None
+            package = cls(config, load_file(folder / WEIGHTS), teacher)
             package.scorer()
+            wanted = config.detector.pretrained
+            if teacher is not None and TeacherWeights(teacher).sha256 != wanted:
+                raise ValueError(f"{TEACHER} is not the teacher that the student was taught by")
+        except PackageError as error:
+            raise PackageError(f"{folder} is not whole: {error}") from None
         except (ValidationError, ValueError, SafetensorError, RuntimeError, OSError) as error:
             raise PackageError(f"{folder} is damaged: {error}") from None
         return package
+
+
+def _save(weights: Weights, path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
 
 
 def model_card(config: PackageConfig) -> str:
     """Say in Markdown what the student is, how good, and how to use it."""
     m, p = config.measured, config.preprocessing
     where = "on the whole test split" if m.protocol == "paper" else "on the second half"
+    axes = ", ".join(f"{name} {spell(value)}" for name, value in config.axes.items())
     return f"""# Novelty detector: {config.dataset}, normal class {config.normal_class_name}
 
-A {config.method} student (structure {config.structure}, widths
-{"-".join(map(str, config.network.widths))}, seed {config.seed}): {m.params:,} parameters,
-{m.flops:,} multiply-accumulates an image. It was trained on normal images alone; a score at or
-above the threshold calls an image novel.
+A {config.detector.method} student ({axes}, seed {config.seed}). It was trained on normal images
+alone; a score at or above the threshold calls an image novel.
 
 | AUROC (whole test split) | validation half | test half | threshold | gmean | FPR | FNR |
 |---|---|---|---|---|---|---|
@@ -129,6 +168,10 @@ above the threshold calls an image novel.
 
 Protocol {m.protocol}: gmean, FPR (normal images flagged) and FNR (novel images missed) were
 measured {where} of the test images.
+
+| cost of one image | parameters | multiply-accumulates | latency, one CPU thread |
+|---|---|---|---|
+{_cost_rows(config)}
 
 Preprocessing: {p.channels} channel(s), {p.resize} resize to {p.image_size} x {p.image_size},
 values in {list(p.value_range)}.
@@ -142,3 +185,17 @@ from kd_models.package import Package
 scores = Package.load(folder).score(images)  # (N, {p.channels}, {p.image_size}, {p.image_size})
 ```
 """
+
+
+def _cost_rows(config: PackageConfig) -> str:
+    m = config.measured
+    rows = {"deployed": (m.params, m.flops, m.latency_ms)}
+    if config.detector.pretrained and m.student_params and m.student_flops:
+        rows = {
+            "student alone": (m.student_params, m.student_flops, m.student_latency_ms),
+            "deployed, teacher and student": rows["deployed"],
+        }
+    return "\n".join(
+        f"| {name} | {params:,} | {flops:,} | {'-' if ms is None else f'{ms:.2f} ms'} |"
+        for name, (params, flops, ms) in rows.items()
+    )

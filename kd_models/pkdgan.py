@@ -1,8 +1,8 @@
 """P-KDGAN (IJCAI 2020): the networks, objectives and score of one training step of a structure."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +18,8 @@ from kd_models.objectives import (
     GanWeights,
     GeneratorObjective,
 )
+from kd_models.scoring import Scorer, batch_of, in_batches
+from kd_models.step import Detector, Fixed, Step, Weights
 from kd_models.structures import STRUCTURES, Structure, Term
 from kd_models.values import Value
 from kd_models.world import World
@@ -26,8 +28,6 @@ Width = Annotated[int, Field(ge=1)]
 Widths = tuple[Width, Width, Width]
 
 TEACHER_WIDTHS: Widths = (64, 128, 256)
-
-EVALUATION_BATCH = 256
 
 
 class NetworkConfig(Value):
@@ -44,8 +44,35 @@ class NetworkConfig(Value):
         return Discriminator(self.channels, self.widths, self.normalisation)
 
 
-class StepConfig(Value):
-    """Everything about one training step that its result depends on, but data and recipe.
+class NoveltyScorer(Scorer):
+    """S_enc of P-KDGAN (Eq. 3): the distance between an image's latents, by one generator."""
+
+    def __init__(self, generator: nn.Module, distance: Distance) -> None:
+        super().__init__(generator)
+        self._distance: Distance = distance
+
+    def forward(self, x_BCSS: Tensor) -> Tensor:
+        z1, _, z2 = self.student(x_BCSS)
+        return per_image_distance(z1, z2, self._distance)
+
+
+class GanDetector(Detector):
+    """A generator and how its latents are compared."""
+
+    method: Literal["pkdgan"] = "pkdgan"
+    network: NetworkConfig
+    distance: Distance
+
+    @property
+    def channels(self) -> int:
+        return self.network.channels
+
+    def scorer(self) -> NoveltyScorer:
+        return NoveltyScorer(self.network.generator(), self.distance)
+
+
+class StepConfig(Step):
+    """One training step of a structure.
 
     A role that the structure does not use is None, and so are weights of losses not in use:
     two steps that train the same thing have the same config.
@@ -61,9 +88,32 @@ class StepConfig(Value):
     joint_teacher: bool = False
     """whether K_l also trains a teacher that trains (the paper leaves it open)"""
 
+    axis: ClassVar[str] = "structure"
+
+    @property
+    def name(self) -> str:
+        return self.structure
+
+    @property
+    def kind(self) -> Literal["teacher", "student"]:
+        return STRUCTURES[self.structure].scored
+
+    @property
+    def scored(self) -> str:
+        return f"{self.kind}.generator"
+
+    @property
+    def detector(self) -> GanDetector:
+        network = self.student if self.kind == "student" else self.teacher
+        assert network is not None
+        return GanDetector(network=network, distance=self.distance)
+
+    def learner(self, seed: int, fixed: Fixed) -> "GanLearner":
+        return GanLearner(self, seed)
+
 
 class GanLearner:
-    """The networks of one step with what trains and scores them, as ``fit`` consumes it.
+    """The networks of one step with what trains and scores them (a ``step.Learner``).
 
     Args:
         config: the step.
@@ -101,7 +151,7 @@ class GanLearner:
         fixed = () if self.structure.trains_teacher else ("teacher.generator",)
         return {name: network for name, network in self.networks.items() if name not in fixed}
 
-    def load(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def load(self, weights: Mapping[str, Weights]) -> None:
         """Start from earlier steps' networks, given as state dicts by name.
 
         Networks that are not given keep their initial weights; those the step lacks are ignored.
@@ -142,7 +192,9 @@ class GanLearner:
         teacher = self._generators["teacher"].to(world.device).eval()
         outputs = world.map_rows(
             lambda rows: in_batches(
-                lambda x: torch.cat([part.flatten(1) for part in teacher(x)], 1), rows
+                lambda x: torch.cat([part.flatten(1) for part in teacher(x)], 1),
+                rows,
+                batch_of(images),
             ),
             images,
         )
@@ -150,34 +202,24 @@ class GanLearner:
         parts = (z1.contiguous(), x_hat.reshape(images.shape), z2.contiguous())
         return dict(zip(TARGET_KEYS, parts, strict=True))
 
-    def score(self, images: Tensor, world: World) -> Tensor:
+    def scoring_targets(self, images: Tensor, world: World) -> Batch:
+        """Nothing: a student scores without its teacher."""
+        return {}
+
+    def score(self, images: Tensor, world: World, targets: Batch | None = None) -> Tensor:
         """Return the novelty scores (N,) of images (N, C, S, S) by the network of interest."""
         generator = self._generators[self.structure.scored]
         training = generator.training
-        generator.eval()
-        scorer = NoveltyScorer(generator, self.config.distance)
-        scores = world.map_rows(lambda rows: in_batches(scorer, rows), images)
+        scorer = self.scorer()
+        size = batch_of(images)
+        scores = world.map_rows(lambda rows: in_batches(scorer, rows, size), images)
         generator.train(training)
         return scores
 
-
-class NoveltyScorer(nn.Module):
-    """Images (B, C, S, S) in [-1, 1] to novelty scores (B,): S_enc of P-KDGAN, Eq. 3."""
-
-    def __init__(self, generator: nn.Module, distance: Distance) -> None:
-        super().__init__()
-        self.generator = generator
-        self._distance: Distance = distance
-
-    def forward(self, x_BCSS: Tensor) -> Tensor:
-        z1, _, z2 = self.generator(x_BCSS)
-        return per_image_distance(z1, z2, self._distance)
-
-
-@torch.no_grad()
-def in_batches(compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Return ``compute`` of all rows, a bounded number at a time."""
-    return torch.cat([compute(part) for part in rows.split(EVALUATION_BATCH)])
+    def scorer(self) -> NoveltyScorer:
+        """Return what scores images by the network of interest, in evaluation mode."""
+        generator = self._generators[self.structure.scored]
+        return NoveltyScorer(generator.eval(), self.config.distance)
 
 
 def _stream(seed: int, role: str) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Literal
 
 from kd_models.values import nearest
 
@@ -44,7 +45,7 @@ class Structure:
         return Term.KL in self.terms
 
     @property
-    def scored(self) -> str:
+    def scored(self) -> Literal["teacher", "student"]:
         """Whose generator this step is run for: ``student`` or ``teacher``."""
         return "student" if self.trains_student else "teacher"
 

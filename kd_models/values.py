@@ -1,7 +1,8 @@
 """What every config value in the project has in common: frozen, checked, nothing unknown."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,3 +17,12 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     """Say what was meant: ``; did you mean epochs?`` or an empty string when nothing is near."""
     near = difflib.get_close_matches(str(name), list(valid), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def spell(value: Any) -> str:
+    """Write a JSON value in one short word: 1-2-4 for a list, k1=1,kx=0.5 for a mapping."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={spell(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return "-".join(map(spell, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -61,6 +61,7 @@ class World:
         share = -(-len(rows) // self.size)
         own = torch.arange(self.rank * share, (self.rank + 1) * share).clamp(max=len(rows) - 1)
         part = compute(rows[own.to(rows.device)]).contiguous()
-        parts = [torch.empty_like(part) for _ in range(self.size)]
-        dist.all_gather(parts, part)
-        return torch.cat(parts)[: len(rows)]
+        # Received in place: joining the parts would hold everything twice.
+        whole = part.new_empty((self.size * share, *part.shape[1:]))
+        dist.all_gather(list(whole.split(share)), part)
+        return whole[: len(rows)]

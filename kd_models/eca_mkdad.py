@@ -1,0 +1,318 @@
+"""ECA_MKDAD (Zhou and Xing 2023): a small student learns VGG16's features of normal images."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor, nn
+
+from kd_models.losses import feature_distances
+from kd_models.networks.vgg import CHANNELS, LAYERS, VGG16, Student, StudentWidth, Teacher
+from kd_models.networks.vgg import tap_shapes as shapes_of
+from kd_models.objectives import Batch, FeatureObjective, layer_key
+from kd_models.placements import placement
+from kd_models.scoring import Scorer, batch_of, in_batches
+from kd_models.step import Detector, Fixed, Step, Weights
+from kd_models.values import Value
+from kd_models.world import World
+
+log = logging.getLogger(__name__)
+
+Layers = Annotated[tuple[int, ...], Field(min_length=1)]
+Precision = Literal["float32", "float16"]
+
+TRAINING_LAYERS, SCORING_LAYERS = (2, 3, 4, 5), (3, 4, 5)
+"""Eq. 3 sums four of the five layers; the official MKDAD trains on these and scores by those."""
+
+
+class PaperSettings(Value):
+    """What the paper sets by dataset (Section 4.1)."""
+
+    epochs: int
+    lambda_: float
+
+
+_SIMPLE = PaperSettings(epochs=100, lambda_=0.01)
+_NATURAL = PaperSettings(epochs=300, lambda_=0.01)
+_DEFECTS = PaperSettings(epochs=500, lambda_=0.1)
+_PAPER: Mapping[str, PaperSettings] = {
+    "mnist": _SIMPLE,
+    "fmnist": _SIMPLE,
+    "digits": _SIMPLE,
+    "cifar10": _NATURAL,
+    "svhn": _NATURAL,
+    "stl10": _NATURAL,
+    "mvtec": _DEFECTS,
+}
+
+
+def paper_settings(dataset: str) -> PaperSettings:
+    """Return the paper's settings; of a dataset it has not, those of the natural images."""
+    return _PAPER.get(dataset.partition(":")[0], _NATURAL)
+
+
+class StudentConfig(Value):
+    """One student network."""
+
+    placement: str
+    width: StudentWidth = "lightweight"
+
+    @field_validator("placement")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return placement(name).name
+
+    def network(self) -> Student:
+        return Student(placement(self.placement), self.width)
+
+
+class FeatureScorer(Scorer):
+    """Eq. 13 as a score: how far the student's layers are from the teacher's, (B,)."""
+
+    student: Student
+    teacher: Teacher
+
+    def __init__(
+        self, student: Student, teacher: Teacher, layers: Sequence[int], lambda_: float
+    ) -> None:
+        super().__init__(student, teacher)
+        self._layers = tuple(layers)
+        self._lambda = lambda_
+
+    def forward(self, x_BCSS: Tensor) -> Tensor:
+        maps = self.teacher(x_BCSS)
+        return self.given([maps[layer - 1] for layer in self._layers], x_BCSS)
+
+    def given(self, taught: Sequence[Tensor], x_BCSS: Tensor) -> Tensor:
+        """Return the scores when the teacher's maps of the scoring layers are known."""
+        maps = self.student(x_BCSS)
+        score = x_BCSS.new_zeros(len(x_BCSS))
+        for layer, teacher in zip(self._layers, taught, strict=True):
+            value, direction = feature_distances(teacher, maps[layer - 1])
+            score = score + value + self._lambda * direction
+        return score
+
+    def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+        """Return for every scoring layer what student and teacher see, and where they differ.
+
+        Each (B, H, W): means over channels of the student's map, the teacher's map, and their
+        absolute difference (Fig. 9).
+        """
+        student, teacher = self.student(x_BCSS), self.teacher(x_BCSS)
+        pairs = {layer: (student[layer - 1], teacher[layer - 1]) for layer in self._layers}
+        return {
+            layer: (s.mean(1), t.mean(1), (s - t).abs().mean(1)) for layer, (s, t) in pairs.items()
+        }
+
+
+class FeatureDetector(Detector):
+    """A student, the teacher it was taught by, and how their layers are compared."""
+
+    method: Literal["eca_mkdad"] = "eca_mkdad"
+    student: StudentConfig
+    layers: Layers
+    lambda_: float
+    teacher: str
+    """SHA-256 of the teacher's weights"""
+
+    @property
+    def pretrained(self) -> str:
+        return self.teacher
+
+    @property
+    def channels(self) -> int:
+        return CHANNELS
+
+    def scorer(self) -> FeatureScorer:
+        return FeatureScorer(self.student.network(), Teacher(), self.layers, self.lambda_)
+
+
+class DistilConfig(Step):
+    """The one training step of ECA_MKDAD and of its ablations."""
+
+    student: StudentConfig
+    lambda_: Annotated[float, Field(ge=0)]
+    training_layers: Layers = TRAINING_LAYERS
+    scoring_layers: Layers = SCORING_LAYERS
+    teacher: str
+    """SHA-256 of the teacher's weights"""
+    precision: Precision = "float32"
+    """of the teacher's maps when the student is trained on them"""
+
+    axis: ClassVar[str] = "placement"
+    localises: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        check_layers(self.training_layers, self.scoring_layers, self.student.width)
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.student.placement
+
+    @property
+    def scored(self) -> str:
+        return "student"
+
+    @property
+    def detector(self) -> FeatureDetector:
+        return FeatureDetector(
+            student=self.student,
+            layers=self.scoring_layers,
+            lambda_=self.lambda_,
+            teacher=self.teacher,
+        )
+
+    def learner(self, seed: int, fixed: Fixed) -> "DistilLearner":
+        assert fixed.teacher is not None
+        return DistilLearner(self, seed, fixed.teacher, fixed.cache_bytes)
+
+
+def check_layers(training: Sequence[int], scoring: Sequence[int], width: StudentWidth) -> None:
+    """Check that a student can be trained on some layers and scored by others.
+
+    Raises:
+        ValueError: a layer that there is not, or is there twice, is scored but not trained, or
+            is of another width than the teacher's.
+    """
+    for setting, layers in (("training_layers", training), ("scoring_layers", scoring)):
+        wrong = [layer for layer in layers if layer not in LAYERS]
+        if wrong or len(set(layers)) < len(layers):
+            raise ValueError(
+                f"{setting} is {list(layers)}; expected some of the max-pools {list(LAYERS)}, "
+                "each once"
+            )
+    untrained = sorted(set(scoring) - set(training))
+    if untrained:
+        raise ValueError(
+            f"scoring_layers has {untrained[0]}, which training_layers {list(training)} lacks"
+        )
+    if 1 in training and width == "lightweight":
+        raise ValueError(
+            "training_layers has 1, where a lightweight student has 16 channels and the teacher "
+            "64; leave it out, or use student width full"
+        )
+
+
+class DistilLearner:
+    """A student and its fixed teacher (a ``step.Learner``).
+
+    The teacher's maps are kept where they fit into ``cache_bytes`` (None: always), and computed
+    anew at every step where not; what is trained is the same but for rounding.
+
+    Args:
+        seed: seeds the student's initial weights.
+        teacher: see ``networks.vgg_weights.TeacherWeights``.
+    """
+
+    def __init__(
+        self, config: DistilConfig, seed: int, teacher: Weights, cache_bytes: int | None = None
+    ) -> None:
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._student = config.student.network()
+            self._teacher = Teacher().eval().requires_grad_(False)
+        self._teacher.load_state_dict(dict(teacher))
+        self._teacher.to(memory_format=torch.channels_last)
+        self._cache_left = cache_bytes
+
+    @property
+    def trained(self) -> dict[str, nn.Module]:
+        return {"student": self._student}
+
+    def load(self, weights: Mapping[str, Weights]) -> None:
+        """Start from an earlier step's student."""
+        if "student" in weights:
+            self._student.load_state_dict(dict(weights["student"]))
+
+    def objectives(self) -> list[nn.Module]:
+        config = self.config
+        return [
+            FeatureObjective(self._student, config.training_layers, config.lambda_, self._teach)
+        ]
+
+    def targets(self, images: Tensor, world: World) -> Batch:
+        """Return the teacher's maps of the training layers by name, if they may be kept.
+
+        Of images (N, 3, S, S), layer i is (N, C_i, S / 2^i, S / 2^i).
+        """
+        self._teacher.to(world.device)
+        half = self.config.precision == "float16"
+        return self._kept(images, world, self.config.training_layers, half, "training")
+
+    def scoring_targets(self, images: Tensor, world: World) -> Batch:
+        """As :meth:`targets`, of the scoring layers and in full precision."""
+        self._teacher.to(world.device)
+        return self._kept(images, world, self.config.scoring_layers, False, "test")
+
+    def score(self, images: Tensor, world: World, targets: Batch) -> Tensor:
+        """Return the novelty scores (N,) of images (N, 3, S, S)."""
+        training = self._student.training
+        scorer = self.scorer()
+        keys = [layer_key(layer) for layer in self.config.scoring_layers]
+
+        def of(rows: Tensor) -> Tensor:
+            if targets:
+                return scorer.given([targets[key][rows] for key in keys], images[rows])
+            scores: Tensor = scorer(images[rows])
+            return scores
+
+        size = batch_of(images)
+        rows = torch.arange(len(images), device=images.device)
+        scores = world.map_rows(lambda own: in_batches(of, own, size), rows)
+        self._student.train(training)
+        return scores
+
+    def scorer(self) -> FeatureScorer:
+        """Return what scores images by the student and the teacher, in evaluation mode."""
+        config = self.config
+        return FeatureScorer(
+            self._student.eval(), self._teacher, config.scoring_layers, config.lambda_
+        )
+
+    @torch.no_grad()
+    def _teach(self, x_BCSS: Tensor) -> list[Tensor]:
+        maps = self._teacher(x_BCSS)
+        chosen = [maps[layer - 1] for layer in self.config.training_layers]
+        # Rounded as kept ones are, so that keeping them or not trains the same.
+        return [t.half() for t in chosen] if self.config.precision == "float16" else chosen
+
+    def _kept(
+        self, images: Tensor, world: World, layers: Sequence[int], half: bool, split: str
+    ) -> Batch:
+        size = kept_bytes(layers, images.shape[-1], len(images), half)
+        if self._cache_left is not None:
+            if size > self._cache_left:
+                log.warning(
+                    "the teacher runs live on the %s images: its maps of them would take %.2f "
+                    "GiB, more than the %.2f GiB there are for them (resources.teacher_cache_gib)",
+                    split,
+                    size / 2**30,
+                    self._cache_left / 2**30,
+                )
+                return {}
+            self._cache_left -= size
+
+        def flat(x: Tensor) -> Tensor:
+            maps = self._teacher(x)
+            joined = torch.cat([maps[layer - 1].flatten(1) for layer in layers], 1)
+            return joined.half() if half else joined
+
+        whole = world.map_rows(lambda rows: in_batches(flat, rows, batch_of(images)), images)
+        shapes = [shapes_of(VGG16, images.shape[-1])[layer - 1] for layer in layers]
+        parts = whole.split([c * h * w for c, h, w in shapes], dim=1)
+        return {
+            layer_key(layer): part.unflatten(1, shape)
+            for layer, part, shape in zip(layers, parts, shapes, strict=True)
+        }
+
+
+def kept_bytes(layers: Sequence[int], image_size: int, images: int, half: bool) -> int:
+    """Return the memory that a teacher's maps of so many images of S x S pixels take."""
+    shapes = shapes_of(VGG16, image_size)
+    values = sum(c * h * w for layer, (c, h, w) in enumerate(shapes, start=1) if layer in layers)
+    return images * values * (2 if half else 4)

@@ -1,0 +1,47 @@
+"""What turns images into novelty scores, whatever the method."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+_PIXELS = 256 * 32 * 32
+"""in a batch: 256 images of 32 x 32, 16 of 128 x 128"""
+
+
+class Scorer(nn.Module):
+    """Images (B, C, S, S) in [-1, 1] to novelty scores (B,).
+
+    ``student`` is the network that was trained, ``teacher`` what must be deployed beside it, if
+    anything.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module | None = None) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+
+    def load(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Load the state dicts of the student and of the teacher beside it, if there is one."""
+        self.student.load_state_dict(dict(student))
+        if self.teacher is not None:
+            self.teacher.load_state_dict(dict(teacher or {}))
+
+
+@torch.no_grad()
+def in_batches(compute: Callable[[Tensor], Tensor], rows: Tensor, size: int = 256) -> Tensor:
+    """Return ``compute`` of all rows, at most ``size`` at a time."""
+    result: Tensor | None = None
+    for start in range(0, len(rows), size):
+        part = compute(rows[start : start + size])
+        if result is None:  # filled in place: joining the parts would hold everything twice
+            result = part.new_empty((len(rows), *part.shape[1:]))
+        result[start : start + len(part)] = part
+    return compute(rows) if result is None else result
+
+
+def batch_of(images: Tensor) -> int:
+    """Return how many of the images (N, C, S, S) to evaluate at a time."""
+    return max(1, _PIXELS // (images.shape[-2] * images.shape[-1]))

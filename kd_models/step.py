@@ -1,0 +1,108 @@
+"""What a training step of any method is to those who plan, run, store and deploy it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+from torch import Tensor, nn
+
+from kd_models.objectives import Batch
+from kd_models.scoring import Scorer
+from kd_models.values import Value
+from kd_models.world import World
+
+Weights = Mapping[str, Tensor]
+"""a state dict"""
+
+
+class Learner(Protocol):
+    """The networks of one step with what trains and scores them."""
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """The networks that this step trains, by name."""
+
+    def load(self, weights: Mapping[str, Weights]) -> None:
+        """Start from earlier steps' networks, by name; those the step lacks are ignored."""
+
+    def objectives(self) -> list[nn.Module]:
+        """What is minimised at every step, in order; one optimizer each."""
+
+    def targets(self, images: Tensor, world: World) -> Batch:
+        """Return what a fixed teacher says of training images (N, C, S, S), computed once."""
+
+    def scoring_targets(self, images: Tensor, world: World) -> Batch:
+        """Return what a fixed teacher says of images (N, C, S, S) that will be scored often."""
+
+    def score(self, images: Tensor, world: World, targets: Batch) -> Tensor:
+        """Return the novelty scores (N,) of images, given their :meth:`scoring_targets`."""
+
+    def scorer(self) -> Scorer:
+        """Return what scores images, sharing the learner's networks, in evaluation mode."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What a step is given besides its settings; none of it is trained."""
+
+    teacher: Weights | None = None
+    """pretrained weights, where :attr:`Step.pretrained` asks for them"""
+    cache_bytes: int | None = None
+    """most memory for a fixed teacher's outputs in this process; None for no limit"""
+
+
+class Detector(Value, ABC):
+    """The settings of what scores images: all there is to a deployed student but its weights."""
+
+    method: str
+
+    @property
+    def pretrained(self) -> str | None:
+        """SHA-256 of the teacher's weights that must be deployed too, if any."""
+        return None
+
+    @property
+    @abstractmethod
+    def channels(self) -> int: ...
+
+    @abstractmethod
+    def scorer(self) -> Scorer:
+        """Return the scorer with weights that are yet to be loaded."""
+
+
+class Step(Value, ABC):
+    """Everything about a training step that its result depends on, but data, recipe and seed."""
+
+    axis: ClassVar[str]
+    """what its name is one of: ``structure`` or ``placement``"""
+
+    localises: ClassVar[bool] = False
+    """whether heat maps are part of what the step is evaluated by"""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Of its structure or placement."""
+
+    @property
+    def kind(self) -> Literal["teacher", "student"]:
+        """Whose training it is."""
+        return "student"
+
+    @property
+    @abstractmethod
+    def scored(self) -> str:
+        """Which of the trained networks is the detector's student."""
+
+    @property
+    @abstractmethod
+    def detector(self) -> Detector: ...
+
+    @property
+    def pretrained(self) -> str | None:
+        """SHA-256 of the pretrained teacher's weights that it needs, if any."""
+        return self.detector.pretrained
+
+    @abstractmethod
+    def learner(self, seed: int, fixed: Fixed) -> Learner: ...
