@@ -15,7 +15,8 @@ from rich.table import Table
 
 from orchestrator.cli import Answer, JsonFlag, job, respond
 from orchestrator.progress import Say
-from orchestrator.spec import StorageSpec, read_spec
+from orchestrator.spec import StorageSpec
+from orchestrator.sweep_file import read_spec
 
 app = job()
 

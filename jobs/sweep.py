@@ -16,10 +16,11 @@ from rich.table import Table
 
 from orchestrator import local_ray
 from orchestrator.cli import Answer, JsonFlag, job, respond
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan
 from orchestrator.progress import Say
-from orchestrator.spec import SweepSpec, read_spec
+from orchestrator.spec import SweepSpec
 from orchestrator.store import FolderStore
+from orchestrator.sweep_file import read_spec
 
 app = job()
 
@@ -58,9 +59,9 @@ def sweep(
 
 
 def _plan(spec: SweepSpec, say: Say) -> Answer:
-    from orchestrator.sweep import facts_without_download, finished_stages
+    from orchestrator.sweep import finished_stages, plan_without_download
 
-    plan = make_plan(spec, facts_without_download(spec, say))
+    plan = plan_without_download(spec, say)
     finished = finished_stages(plan, FolderStore(spec.storage.store_path), say)
     data = {
         "name": spec.name,

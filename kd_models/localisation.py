@@ -3,14 +3,19 @@
 Shapes: N images, C channels, S pixels a side.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from kd_models.eca_mkdad import FeatureScorer
 from kd_models.metrics import auroc
 from kd_models.scoring import Scorer, batch_of
+from kd_models.world import World
 
 SIGMA, OPENING = 4.0, 5
 """pixels at 128 x 128, scaled with the image: the Gaussian's deviation, the opening's width"""
@@ -18,6 +23,95 @@ SIGMA, OPENING = 4.0, 5
 _OF_SIZE = 128
 MAX_FPR = 0.3
 """PRO is averaged up to this part of normal pixels flagged, as MVTec's authors do"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image that is worth a look."""
+
+    caption: str
+    """why it was chosen, and its name where it has one"""
+    novel: bool
+    score: float
+    image: NDArray[np.float32]
+    """(C, S, S) in [-1, 1]"""
+    heat: NDArray[np.float32]
+    """(S, S), at least 0"""
+    mask: NDArray[np.bool_] | None
+    """(S, S), where there is one"""
+    layers: Mapping[int, NDArray[np.float32]]
+    """by distillation layer (3, H, W): what student and teacher see, and where they differ"""
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """Heat maps of a few images, and how well all that have masks are localised."""
+
+    shown: tuple[Shown, ...]
+    metrics: dict[str, float]
+    """``pixel_auroc`` and ``pro``, where there are masks of novel pixels"""
+
+
+def localise(
+    scorer: FeatureScorer,
+    images: Tensor,
+    scores: NDArray[np.float64],
+    novel: NDArray[np.bool_],
+    *,
+    masks: Tensor | None = None,
+    masked: Tensor | None = None,
+    names: Sequence[str] | None = None,
+    world: World,
+) -> Localisation:
+    """Localise the novelty in test images (N, C, S, S) of the given scores (N,).
+
+    Args:
+        masks: bool (N, S, S), true where pixels are novel. masked: bool (N,), whose are known.
+
+    Every process of ``world`` must call it, and computes a part.
+    """
+    chosen = worth_a_look(scores, novel)
+    known = [] if masked is None else torch.nonzero(masked.cpu()).flatten().tolist()
+    rows = sorted({*known, *chosen.values()})
+    place = {row: index for index, row in enumerate(rows)}
+    maps = world.map_rows(lambda part: heat_maps(scorer, part), images[rows]).cpu().numpy()
+    metrics: dict[str, float] = {}
+    if masks is not None and known:
+        true, found = masks[known].cpu().numpy(), maps[[place[row] for row in known]]
+        if true.any():
+            metrics = {
+                "pixel_auroc": pixel_auroc(found, true),
+                "pro": per_region_overlap(found, true),
+            }
+    shown = []
+    for caption, row in chosen.items():
+        with torch.no_grad():
+            layers = scorer.maps(images[row : row + 1])
+        shown.append(
+            Shown(
+                caption=f"{caption}: {names[row]}" if names else caption,
+                novel=bool(novel[row]),
+                score=float(scores[row]),
+                image=images[row].cpu().numpy(),
+                heat=maps[place[row]],
+                mask=masks[row].cpu().numpy() if masks is not None and row in known else None,
+                layers={layer: torch.cat(parts).cpu().numpy() for layer, parts in layers.items()},
+            )
+        )
+    return Localisation(tuple(shown), metrics)
+
+
+def worth_a_look(scores: NDArray[np.float64], novel: NDArray[np.bool_]) -> dict[str, int]:
+    """Choose rows of scores (N,): of each kind the highest, and two in its middle, if there are."""
+    chosen: dict[str, int] = {}
+    for kind, flag in (("novel", True), ("normal", False)):
+        rows = np.flatnonzero(novel == flag)
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        for caption, part in (("highest", 0.0), ("typical", 0.5), ("another typical", 0.6)):
+            row = int(rows[min(int(part * len(rows)), len(rows) - 1)])
+            if row not in chosen.values():
+                chosen[f"{caption} {kind}"] = row
+    return chosen
 
 
 def heat_maps(scorer: Scorer, images: Tensor) -> Tensor:

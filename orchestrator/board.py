@@ -10,10 +10,11 @@ from orchestrator.stage import Row
 
 @dataclass(frozen=True)
 class News:
-    """Finished epochs of a stage."""
+    """Finished epochs of a stage, or something else to tell."""
 
     stage: str
-    rows: Sequence[Row]
+    rows: Sequence[Row] = ()
+    line: str = ""
 
 
 @ray.remote(num_cpus=0)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from kd_models.data import DataError
+from kd_models.networks.vgg_weights import WeightsError
 from kd_models.package import PackageError
 from orchestrator.errors import UserError
 from orchestrator.progress import Say
@@ -49,7 +50,7 @@ def respond(work: Callable[[Console, Say], Answer], as_json: bool) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         try:
             answer = work(log, say)
-        except (UserError, DataError, PackageError) as error:
+        except (UserError, DataError, PackageError, WeightsError) as error:
             log.print(f"error: {error}", style="red", markup=False, highlight=False)
             raise typer.Exit(2) from None
     if as_json:

@@ -1,20 +1,20 @@
 """From a spec to candidates, the distinct stages they need, and packs. Pure: no Ray, no I/O."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
 
+from pydantic import SerializeAsAny
+
 from kd_models.data import DatasetRow, resolve_class
-from kd_models.networks.gan import IMAGE_SIZE
-from kd_models.pkdgan import NetworkConfig, StepConfig, Widths
 from kd_models.recipe import Recipe
-from kd_models.structures import STRUCTURES, TEACHER, Structure, Term, chain
-from kd_models.values import Value
+from kd_models.step import Step
+from kd_models.values import Value, spell
 from orchestrator.keys import SCHEMA, canonical_json, sha256
-from orchestrator.spec import LossWeights, SweepSpec
+from orchestrator.spec import SweepSpec
 
 
 class StageConfig(Value):
@@ -24,7 +24,7 @@ class StageConfig(Value):
     dataset: str
     normal_class: str
     image_size: int
-    step: StepConfig
+    step: SerializeAsAny[Step]
     recipe: Recipe
     seed: int
 
@@ -56,19 +56,15 @@ class Stage:
         return sha256(canonical_json(self.identity))
 
     @property
-    def structure(self) -> Structure:
-        return STRUCTURES[self.config.step.structure]
-
-    @property
     def kind(self) -> str:
         """``teacher`` or ``student``."""
-        return self.structure.scored
+        return self.config.step.kind
 
     @property
     def title(self) -> str:
         """A short name for tables and logs, not unique over seeds, widths and weights."""
         second = " (second step)" if len(self.parents) > 1 else ""
-        return f"{self.config.dataset} {self.config.normal_class} {self.structure.name}{second}"
+        return f"{self.config.dataset} {self.config.normal_class} {self.config.step.name}{second}"
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,8 @@ class Candidate:
     dataset: str
     normal_class: str
     method: str
-    structure: str
-    widths: Widths
-    weights: LossWeights
+    axes: Mapping[str, Any]
+    """of the method's own axes, as JSON values by name; the first says most"""
     seed: int
     stages: tuple[str, ...]
     """keys of its chain, the student itself last"""
@@ -92,10 +87,8 @@ class Candidate:
 
     def name(self) -> str:
         """Say all of its axes in one line."""
-        weights = ",".join(f"{k}={v:g}" for k, v in self.weights.model_dump().items())
-        widths = "-".join(map(str, self.widths))
-        parts = (self.dataset, self.normal_class, self.structure, widths, weights)
-        return f"{' '.join(parts)} seed {self.seed}"
+        axes = " ".join(map(spell, self.axes.values()))
+        return f"{self.dataset} {self.normal_class} {axes} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +127,7 @@ class Plan:
 
     @property
     def stages_by_step(self) -> dict[str, int]:
-        return dict(Counter(stage.structure.name for stage in self.stages.values()))
+        return dict(Counter(stage.config.step.name for stage in self.stages.values()))
 
     @property
     def stages_without_sharing(self) -> dict[str, int]:
@@ -170,10 +163,11 @@ class DatasetFacts:
     """What planning has to know of a dataset."""
 
     row: DatasetRow
-    fingerprint: str
+    fingerprint: Callable[[str], str]
+    """of the content that is used where a class is the normal one"""
 
 
-def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts]) -> Plan:
+def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: str = "") -> Plan:
     """Expand a spec into candidates and the distinct stages behind them.
 
     Two candidates that would train the very same student (they differ only in weights of losses
@@ -181,6 +175,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts]) -> Plan:
 
     Args:
         facts: by dataset name, for every dataset of the spec.
+        pretrained: SHA-256 of the pretrained teacher's weights, if the method has one.
 
     Raises:
         SpecError, DataError: a normal class that a dataset does not have.
@@ -191,62 +186,25 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts]) -> Plan:
         fact = facts[dataset]
         wanted = spec.classes_of(dataset, tuple(fact.row.classes))
         classes = dict.fromkeys(resolve_class(fact.row, name) for name in wanted)
-        axes = product(classes, spec.structures, _widths(spec, fact.row), spec.loss_weights)
-        for (normal_class, structure, widths, weights), seed in product(axes, spec.seeds):
+        variants = tuple(spec.variants(fact.row, pretrained))
+        for normal_class, variant, seed in product(classes, variants, spec.seeds):
             keys: list[str] = []
-            for step in _steps(spec, fact.row, structure, widths, weights):
+            for step, recipe in variant.steps:
                 config = StageConfig(
                     method=spec.method,
                     dataset=fact.row.name,
                     normal_class=normal_class,
-                    image_size=IMAGE_SIZE,
+                    image_size=variant.image_size,
                     step=step,
-                    recipe=spec.teacher.training
-                    if step.structure == TEACHER.name
-                    else spec.training,
+                    recipe=recipe,
                     seed=seed,
                 )
-                stage = Stage(config, fact.fingerprint, tuple(keys))
+                stage = Stage(config, fact.fingerprint(normal_class), tuple(keys))
                 stages.setdefault(stage.key, stage)
                 keys.append(stage.key)
             candidate = Candidate(
-                fact.row.name,
-                normal_class,
-                spec.method,
-                structure,
-                widths,
-                weights,
-                seed,
-                tuple(keys),
+                fact.row.name, normal_class, spec.method, variant.axes, seed, tuple(keys)
             )
             candidates.setdefault(candidate.key, candidate)
     ordered = sorted(stages.values(), key=lambda stage: len(stage.parents))
     return Plan(spec, tuple(candidates.values()), {stage.key: stage for stage in ordered})
-
-
-def _widths(spec: SweepSpec, row: DatasetRow) -> tuple[Widths, ...]:
-    return (row.student_widths,) if spec.student_widths == "paper" else spec.student_widths
-
-
-def _steps(
-    spec: SweepSpec, row: DatasetRow, structure: str, widths: Widths, weights: LossWeights
-) -> Iterator[StepConfig]:
-    """Yield the steps of a chain, a teacher first where one is needed."""
-    teacher = NetworkConfig(
-        channels=row.channels, widths=spec.teacher.widths, normalisation=spec.normalisation
-    )
-    student = teacher.model_copy(update={"widths": widths})
-    steps = chain(structure)
-    if any(step.distils for step in steps):
-        steps = (TEACHER, *steps)
-    for step in steps:
-        yield StepConfig(
-            structure=step.name,
-            teacher=teacher if step.distils or step.trains_teacher else None,
-            student=student if step.trains_student else None,
-            teacher_weights=spec.teacher.loss_weights if step.trains_teacher else None,
-            student_weights=weights.gan if Term.LG_S in step.terms else None,
-            distillation_weights=weights.distillation if step.distils else None,
-            distance=spec.distance,
-            joint_teacher=spec.teacher.joint and step.distils and step.trains_teacher,
-        )

@@ -14,15 +14,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from kd_models.localisation import Localisation, Shown
 from orchestrator.keys import canonical_json
 from orchestrator.plan import Stage
 from orchestrator.store import CorruptStage, Store
 
-NETWORKS, SCORES, HISTORY, IDENTITY = (
+NETWORKS, SCORES, HISTORY, IDENTITY, SHOWN, CAPTIONS = (
     "networks.safetensors",
     "scores.safetensors",
     "history.json",
     "identity.json",
+    "shown.safetensors",
+    "shown.json",
 )
 
 Weights = Mapping[str, Mapping[str, Tensor]]
@@ -41,7 +44,12 @@ class Scores:
 
 
 def write_stage(
-    store: Store, stage: Stage, networks: Weights, scores: Scores, history: History
+    store: Store,
+    stage: Stage,
+    networks: Weights,
+    scores: Scores,
+    history: History,
+    localisation: Localisation | None = None,
 ) -> None:
     """Store a finished stage."""
     flat = {
@@ -49,9 +57,11 @@ def write_stage(
         for network, weights in networks.items()
         for name, tensor in weights.items()
     }
+    pictures = {} if localisation is None else _shown_files(localisation.shown)
     store.write(
         stage.key,
         {
+            **pictures,
             NETWORKS: save_tensors(flat),
             SCORES: save_arrays(
                 {"scores": scores.scores, "novel": scores.novel, "labels": scores.labels}
@@ -79,6 +89,41 @@ def read_scores(store: Store, stage: Stage) -> Scores:
 def read_history(store: Store, stage: Stage) -> History:
     history: History = json.loads(store.read(stage.key, HISTORY))
     return history
+
+
+def _shown_files(shown: tuple[Shown, ...]) -> dict[str, bytes]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, one in enumerate(shown):
+        arrays |= {f"{index}/image": one.image, f"{index}/heat": one.heat}
+        arrays |= {f"{index}/layer/{layer}": maps for layer, maps in one.layers.items()}
+        if one.mask is not None:
+            arrays[f"{index}/mask"] = one.mask
+    captions = [{"caption": s.caption, "novel": s.novel, "score": s.score} for s in shown]
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {SHOWN: save_arrays(contiguous), CAPTIONS: json.dumps(captions).encode()}
+
+
+def read_shown(store: Store, stage: Stage) -> tuple[Shown, ...]:
+    """Return the images that a stage was stored with; none where its step does not localise."""
+    if not stage.config.step.localises:
+        return ()
+    arrays = load_arrays(store.read(stage.key, SHOWN))
+
+    def layers_of(index: int) -> dict[int, NDArray[np.float32]]:
+        prefix = f"{index}/layer/"
+        names = sorted(name for name in arrays if name.startswith(prefix))
+        return {int(name.removeprefix(prefix)): arrays[name] for name in names}
+
+    return tuple(
+        Shown(
+            **caption,
+            image=arrays[f"{index}/image"],
+            heat=arrays[f"{index}/heat"],
+            mask=arrays.get(f"{index}/mask"),
+            layers=layers_of(index),
+        )
+        for index, caption in enumerate(json.loads(store.read(stage.key, CAPTIONS)))
+    )
 
 
 def holds(store: Store, stage: Stage) -> bool:

@@ -1,33 +1,33 @@
 """The table at the end of a sweep."""
 
 import io
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kd_models.values import spell
 from orchestrator.results import CandidateResult
 
-_COLUMNS = ("AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs")
+_COLUMNS = ("AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs", "ms")
 
 
 def candidates_table(results: list[CandidateResult], protocol: str) -> Table:
     """Return one row per candidate: quality, difference to its teacher, cost.
 
-    Axes that are the same for every candidate have no column.
+    Axes that are the same for every candidate have no column, but for the method's first. Cost is
+    of all that must be deployed to score one image; ``ms`` is its latency on one CPU thread here.
     """
     table = Table(title=f"candidates (protocol {protocol})")
+    own = list(results[0].candidate.axes) if results else []
     axes = {
         "dataset": lambda r: r.candidate.dataset,
         "class": lambda r: r.candidate.normal_class,
-        "structure": lambda r: r.candidate.structure,
-        "widths": lambda r: "-".join(map(str, r.candidate.widths)),
-        "weights": lambda r: ",".join(
-            f"{k}={v:g}" for k, v in r.candidate.weights.model_dump().items()
-        ),
+        **{name: partial(_axis, name) for name in own},
         "seed": lambda r: str(r.candidate.seed),
     }
-    always = ("dataset", "class", "structure")
+    always = ("dataset", "class", *own[:1])
     shown = {
         name: value
         for name, value in axes.items()
@@ -44,6 +44,10 @@ def candidates_table(results: list[CandidateResult], protocol: str) -> Table:
     return table
 
 
+def _axis(name: str, result: CandidateResult) -> str:
+    return spell(result.candidate.axes[name])
+
+
 def _cells(result: CandidateResult) -> tuple[str, ...]:
     if result.evaluation is None or result.cost is None:
         return (result.status,) + ("",) * (len(_COLUMNS) - 1)
@@ -56,6 +60,7 @@ def _cells(result: CandidateResult) -> tuple[str, ...]:
         "-" if difference is None else f"{difference:+.4f}",
         f"{result.cost.params:,}",
         f"{result.cost.flops:,}",
+        f"{result.cost.latency_ms:.2f}",
     )
 
 

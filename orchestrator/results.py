@@ -6,14 +6,20 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from kd_models.complexity import Complexity, complexity
+import torch
+
+from kd_models.complexity import Cost
+from kd_models.complexity import cost as measure_cost
 from kd_models.metrics import Evaluation, evaluate
-from kd_models.networks.gan import example_images
-from kd_models.pkdgan import NetworkConfig
 from kd_models.protocol import Protocol, holdout_split
+from kd_models.step import Detector
 from orchestrator.plan import Candidate, Plan, Stage
-from orchestrator.record import Scores, read_scores
+from orchestrator.record import Scores, read_history, read_scores
 from orchestrator.store import CorruptStage, Store
+
+
+LOCALISATION = ("pixel_auroc", "pro")
+"""terms of a last epoch that say how well novelty is localised"""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,9 @@ class CandidateResult:
     reason: str = ""
     evaluation: Evaluation | None = None
     teacher_auroc: float | None = None
-    cost: Complexity | None = None
+    cost: Cost | None = None
+    localisation: Mapping[str, float] = MappingProxyType({})
+    """``pixel_auroc`` and ``pro``, where masks show what is novel"""
 
     @property
     def difference(self) -> float | None:
@@ -41,9 +49,7 @@ class CandidateResult:
         return {
             "dataset": candidate.dataset,
             "normal_class": candidate.normal_class,
-            "structure": candidate.structure,
-            "student_widths": list(candidate.widths),
-            "loss_weights": candidate.weights.model_dump(),
+            **candidate.axes,
             "seed": candidate.seed,
             "stage_key": candidate.key,
             "status": self.status,
@@ -51,6 +57,7 @@ class CandidateResult:
             **(asdict(self.evaluation) if self.evaluation else {}),
             "teacher_auroc": self.teacher_auroc,
             "difference_to_teacher": self.difference,
+            **self.localisation,
             **(asdict(self.cost) if self.cost else {}),
         }
 
@@ -85,6 +92,7 @@ def result_of(
     student, teacher = stages[-1], stages[0] if stages[0].kind == "teacher" else None
     try:
         evaluation = judge(student, store, plan.spec.evaluation.protocol)
+        last = read_history(store, student)[-1]
     except KeyError:
         return CandidateResult(candidate, "unfinished", "the sweep was interrupted")
     except CorruptStage as error:
@@ -95,6 +103,7 @@ def result_of(
         evaluation=evaluation,
         teacher_auroc=_auroc_of(teacher, store),
         cost=cost(student),
+        localisation={name: last[name] for name in LOCALISATION if name in last},
     )
 
 
@@ -116,15 +125,18 @@ def _auroc_of(teacher: Stage | None, store: Store) -> float | None:
         return None
 
 
-def cost(stage: Stage) -> Complexity:
-    """Params and FLOPs of the generator that a stage is run for."""
-    step = stage.config.step
-    network = step.student if stage.kind == "student" else step.teacher
-    assert network is not None
-    return network_cost(network)
+def cost(stage: Stage) -> Cost:
+    """Return what the detector that a stage trains costs."""
+    return detector_cost(stage.config.step.detector, stage.config.image_size)
 
 
 @lru_cache
-def network_cost(network: NetworkConfig) -> Complexity:
-    """Params and FLOPs for one image of a generator, as both papers count them."""
-    return complexity(network.generator(), example_images(network.channels))
+def detector_cost(detector: Detector, image_size: int, batch: int = 1) -> Cost:
+    """Count and measure a detector's cost for ``batch`` images, as both papers count them.
+
+    Measured once for each detector, in this process: call it first where nothing else runs.
+    """
+    with torch.random.fork_rng(devices=[]):
+        scorer = detector.scorer().eval()
+    example = torch.zeros(batch, detector.channels, image_size, image_size)
+    return measure_cost(scorer, example)

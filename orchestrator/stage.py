@@ -1,22 +1,24 @@
 """Run one pack: parents in, trained stages out. Knows protocols, not Ray."""
 
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from kd_models.data import DataError, ImageSet, OneClassData, one_class
 from kd_models.fit import DataTooSmall, Diverged, fit
+from kd_models.localisation import Localisation, localise
 from kd_models.metrics import aurocs
-from kd_models.pkdgan import GanLearner
+from kd_models.objectives import Batch
 from kd_models.protocol import holdout_split
 from kd_models.state import TrainingState
+from kd_models.step import Fixed, Learner, Weights
 from kd_models.world import World
 from orchestrator.plan import Pack, Stage
 from orchestrator.record import (
@@ -39,6 +41,10 @@ class Site:
     store: Store
     images: Callable[[str], ImageSet]
     """a dataset by name, read and decoded once for all stages"""
+    pretrained: Callable[[], Weights] | None = None
+    """a pretrained teacher's weights, where the method has one"""
+    cache_bytes: int | None = None
+    """see step.Fixed"""
     evaluate_every: int = 1
     checkpoint_every: int = 10
 
@@ -57,6 +63,9 @@ class Session(Protocol):
 
     def report(self, stage: Stage, rows: Sequence[Row]) -> None:
         """Tell of epochs that are finished. Called in process 0."""
+
+    def say(self, line: str) -> None:
+        """Tell whoever watches the sweep. Called in process 0."""
 
 
 def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str, str]:
@@ -83,35 +92,57 @@ def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str
 
 def _run_stage(stage: Stage, site: Site, world: World, session: Session) -> None:
     config = stage.config
+    step = config.step
     images = site.images(config.dataset)
-    if images.fingerprint != stage.fingerprint:
+    fingerprint = images.fingerprint_of(config.normal_class)
+    if fingerprint != stage.fingerprint:
         raise DataError(
             f"dataset {config.dataset} is not the one the sweep was planned with "
-            f"(fingerprint {images.fingerprint[:12]}, planned {stage.fingerprint[:12]})"
+            f"(fingerprint {fingerprint[:12]}, planned {stage.fingerprint[:12]})"
         )
-    network = config.step.student or config.step.teacher
-    assert network is not None
     data = one_class(
-        images, config.normal_class, image_size=config.image_size, channels=network.channels
+        images,
+        config.normal_class,
+        image_size=config.image_size,
+        channels=step.detector.channels,
     )
     del images
-    learner = GanLearner(config.step, config.seed)
+    pretrained = site.pretrained() if site.pretrained and step.pretrained else None
+    learner = step.learner(config.seed, Fixed(pretrained, site.cache_bytes))
     for parent in stage.parents:
         learner.load(_parent_networks(site.store, parent))
     run = _StageRun(stage, site, world, session, learner, data)
-    fit(
-        learner,
-        data.train,
-        config.recipe,
-        config.seed,
-        world=world,
-        state=run.resume(),
-        on_epoch=run.on_epoch,
-    )
+    with _warnings_told(session, stage, world):
+        fit(
+            learner,
+            data.train,
+            config.recipe,
+            config.seed,
+            world=world,
+            state=run.resume(),
+            on_epoch=run.on_epoch,
+        )
     if world.rank == 0:
         assert run.scores is not None
         weights = {name: network.state_dict() for name, network in learner.trained.items()}
-        write_stage(site.store, stage, weights, run.scores, run.history)
+        write_stage(site.store, stage, weights, run.scores, run.history, run.localisation)
+
+
+@contextmanager
+def _warnings_told(session: Session, stage: Stage, world: World) -> Iterator[None]:
+    """Pass on what kd_models warns of: a worker's own log is seen by nobody."""
+
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            session.say(f"{stage.title}: {record.getMessage()}")
+
+    handler, log = Telling(logging.WARNING), logging.getLogger("kd_models")
+    if world.rank == 0:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 class _StageRun:
@@ -123,17 +154,19 @@ class _StageRun:
         site: Site,
         world: World,
         session: Session,
-        learner: GanLearner,
+        learner: Learner,
         data: OneClassData,
     ) -> None:
         self._stage, self._site, self._world, self._session = stage, site, world, session
         self._learner = learner
         self._data = data
         self._test = data.test.to(world.device)
+        self._targets: Batch | None = None
         self._split = holdout_split(data.labels.numpy())
         self._clock = time.monotonic()
         self.history: History = []
         self.scores: Scores | None = None
+        self.localisation: Localisation | None = None
 
     def resume(self) -> TrainingState | None:
         """Return the state of the last checkpoint, and take its history over."""
@@ -154,6 +187,8 @@ class _StageRun:
         self._clock = now
         if state.epoch % self._site.evaluate_every == 0 or state.epoch == epochs:
             row |= self._evaluate()
+        if state.epoch == epochs and self._stage.config.step.localises:
+            row |= self._localise()
         self.history.append(row)
         first = self._world.rank == 0
         if state.epoch % self._site.checkpoint_every == 0 and state.epoch < epochs:
@@ -162,13 +197,30 @@ class _StageRun:
             self._session.report(self._stage, [row])
 
     def _evaluate(self) -> dict[str, float]:
-        scores: Tensor = self._learner.score(self._test, self._world)
+        if self._targets is None:
+            self._targets = self._learner.scoring_targets(self._test, self._world)
+        scores = self._learner.score(self._test, self._world, self._targets)
         if not torch.isfinite(scores).all():
             raise Diverged("novelty scores are not finite")
+        self.scores = to_scores(scores, self._data.novel, self._data.labels)
         if self._world.rank != 0:
             return {}
-        self.scores = to_scores(scores, self._data.novel, self._data.labels)
         return aurocs(self.scores.scores, self.scores.novel, self._split)
+
+    def _localise(self) -> dict[str, float]:
+        assert self.scores is not None
+        data = self._data
+        self.localisation = localise(
+            self._learner.scorer(),
+            self._test,
+            self.scores.scores,
+            self.scores.novel,
+            masks=data.masks,
+            masked=data.masked,
+            names=data.names,
+            world=self._world,
+        )
+        return self.localisation.metrics
 
     def _writer(self, state: TrainingState) -> Callable[[Path], None]:
         def write(folder: Path) -> None:

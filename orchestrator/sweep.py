@@ -14,21 +14,29 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from kd_models.data import DatasetMissing, ImageSet, dataset_row, load
+from kd_models.data import DatasetMissing, ImageSet, dataset_row, load, resolve_class
+from kd_models.networks.vgg_weights import IMAGENET, TeacherWeights, WeightsError
 from orchestrator.board import Board, News
 from orchestrator.errors import UserError
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
+from orchestrator.pretrained import read_pretrained
 from orchestrator.progress import Display, Progress, Say
 from orchestrator.record import holds, is_trained
 from orchestrator.report import candidates_table, render_plain
-from orchestrator.results import CandidateResult, collect, result_of
+from orchestrator.results import CandidateResult, collect, cost, result_of
 from orchestrator.schedule import Schedule
 from orchestrator.searcher import PackSearcher
 from orchestrator.spec import Resources, SweepSpec
 from orchestrator.stage import Site
 from orchestrator.store import CorruptStage, FolderStore, Store
 from orchestrator.tracking import Tracker, connect
-from orchestrator.trial import SharedDatasets, TrialContext, trial, worker_resources
+from orchestrator.trial import (
+    SharedDatasets,
+    SharedWeights,
+    TrialContext,
+    trial,
+    worker_resources,
+)
 
 _TRIAL_BYTES = 500e6
 """A trial's own process trains nothing, so it holds memory rather than a CPU."""
@@ -46,7 +54,7 @@ def load_datasets(spec: SweepSpec, say: Say) -> dict[str, ImageSet]:
     """
     loaded: dict[str, ImageSet] = {}
     for name in dict.fromkeys(spec.datasets):
-        images = load(name, spec.storage.data_path, unreadable=spec.unreadable_images)
+        images = _load(spec, name, download=True)
         for skipped in images.skipped:
             say(f"warning: {name}: skipped unreadable image {skipped}")
         loaded[name] = images
@@ -55,7 +63,21 @@ def load_datasets(spec: SweepSpec, say: Say) -> dict[str, ImageSet]:
 
 def facts_of(images: Mapping[str, ImageSet]) -> dict[str, DatasetFacts]:
     """Return what planning has to know of loaded datasets."""
-    return {name: DatasetFacts(loaded.row, loaded.fingerprint) for name, loaded in images.items()}
+    return {
+        name: DatasetFacts(loaded.row, loaded.fingerprint_of) for name, loaded in images.items()
+    }
+
+
+def _load(spec: SweepSpec, name: str, *, download: bool) -> ImageSet:
+    row = dataset_row(name)
+    wanted = spec.classes_of(name, tuple(row.classes))
+    return load(
+        name,
+        spec.storage.data_path,
+        unreadable=spec.unreadable_images,
+        download=download,
+        classes=tuple(dict.fromkeys(resolve_class(row, value) for value in wanted)),
+    )
 
 
 def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]:
@@ -67,15 +89,38 @@ def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]
     facts: dict[str, DatasetFacts] = {}
     for name in dict.fromkeys(spec.datasets):
         try:
-            images = load(
-                name, spec.storage.data_path, unreadable=spec.unreadable_images, download=False
-            )
+            images = _load(spec, name, download=False)
         except DatasetMissing:
             say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
-            facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
+            unknown = f"unknown {name}"
+            facts[name] = DatasetFacts(dataset_row(name), lambda _, unknown=unknown: unknown)
         else:
             facts |= facts_of({name: images})
     return facts
+
+
+def load_pretrained(spec: SweepSpec) -> TeacherWeights | None:
+    """Return the pretrained teacher's weights, downloaded if need be; None for none.
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    return read_pretrained(spec.pretrained, spec.storage.data_path) if spec.pretrained else None
+
+
+def plan_without_download(spec: SweepSpec, say: Say) -> Plan:
+    """Plan a sweep when nothing may be downloaded; see :func:`facts_without_download`."""
+    pretrained = ""
+    if spec.pretrained:
+        try:
+            weights = read_pretrained(spec.pretrained, spec.storage.data_path, download=False)
+            pretrained = weights.sha256
+        except WeightsError as error:
+            if spec.pretrained != IMAGENET:
+                raise
+            say(f"{error} yet: planned without the teacher's weights")
+            pretrained = f"unknown {spec.pretrained}"
+    return make_plan(spec, facts_without_download(spec, say), pretrained)
 
 
 def finished_stages(plan: Plan, store: Store, say: Say) -> frozenset[str]:
@@ -122,7 +167,11 @@ def run_sweep(
     store.check_writable()
     connect(spec.storage.mlflow_uri)
     images = load_datasets(spec, say)
-    plan = make_plan(spec, facts_of(images))
+    teacher = load_pretrained(spec)
+    plan = make_plan(spec, facts_of(images), teacher.sha256 if teacher else "")
+    # Before anything else runs here: latency is part of it.
+    for candidate in plan.candidates:
+        cost(plan.stages[candidate.key])
     finished = finished_stages(plan, store, say)
     packs = plan.packs(finished)
     say(
@@ -136,13 +185,13 @@ def run_sweep(
             schedule.concurrent = concurrent_trials(spec.resources, len(packs))
         # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
         tracker = Tracker(plan, store, spec.storage)
-        tracker.start_sweep()
+        tracker.start_sweep(teacher)
         log = _BackgroundTracker(tracker, plan, store)
         for key in finished:
             log.finish(plan.stages[key])
         if packs:
             display = stack.enter_context(contextlib.closing(display_of()))
-            _tune(plan, images, store, schedule, log, display, len(finished))
+            _tune(plan, images, teacher, store, schedule, log, display, len(finished))
     results = collect(plan, store, schedule.failed, schedule.skipped)
     table = render_plain(candidates_table(results, spec.evaluation.protocol))
     problems = log.close(lambda: tracker.finish_sweep(results, table))
@@ -210,6 +259,7 @@ def _cluster(address: str | None, say: Say) -> Iterator[None]:
 def _tune(
     plan: Plan,
     images: Mapping[str, ImageSet],
+    teacher: TeacherWeights | None,
     store: Store,
     schedule: Schedule,
     log: "_BackgroundTracker",
@@ -224,6 +274,8 @@ def _tune(
         site=Site(
             store=store,
             images=SharedDatasets({loaded.name: ray.put(loaded) for loaded in images.values()}),
+            pretrained=SharedWeights(ray.put(teacher.state)) if teacher else None,
+            cache_bytes=int(spec.resources.teacher_cache_gib * 2**30),
             evaluate_every=spec.evaluation.every,
             checkpoint_every=spec.resources.checkpoint_every,
         ),
@@ -309,9 +361,13 @@ class _Watcher(tune.Callback):
     def _poll(self) -> None:
         self._polled = time.monotonic()
         news: list[News] = ray.get(self._board.take.remote())
+        epochs = [item for item in news if item.rows]
         for item in news:
+            if item.line:
+                self._display.say(item.line)
+        for item in epochs:
             self._progress.epoch(item.stage, item.rows[-1])
-        for stage, rows in _by_stage(news, self._progress.stages):
+        for stage, rows in _by_stage(epochs, self._progress.stages):
             self._log.epochs(stage, rows)
         for key, origin in self._schedule.skipped.items():
             if key not in self._skipped:

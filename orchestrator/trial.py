@@ -13,6 +13,7 @@ import ray
 import ray.train
 
 from kd_models.data import ImageSet
+from kd_models.step import Weights
 from kd_models.world import World
 from orchestrator.board import News
 from orchestrator.plan import Pack, Stage
@@ -38,6 +39,16 @@ class SharedDatasets:
 
     def __call__(self, name: str) -> ImageSet:
         return ray.get(self.references[name])
+
+
+@dataclass(frozen=True)
+class SharedWeights:
+    """A pretrained teacher's weights in Ray's object store, for the same reasons."""
+
+    reference: "ray.ObjectRef[Weights]"
+
+    def __call__(self) -> Weights:
+        return ray.get(self.reference)
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,8 @@ def _train_loop(config: dict[str, Any]) -> dict[str, str]:
 
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
-    return run_pack(config["pack"], config["site"], world, _RaySession(config["board"]))
+    session = _RaySession(config["board"], config["pack"].key)
+    return run_pack(config["pack"], config["site"], world, session)
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,7 @@ class _RaySession:
     """Checkpoints by Ray Train, news by the board."""
 
     board: "ActorHandle[Any]"
+    pack: str
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
@@ -136,6 +149,9 @@ class _RaySession:
 
     def report(self, stage: Stage, rows: Sequence[Row]) -> None:
         self.board.post.remote(News(stage.key, rows))
+
+    def say(self, line: str) -> None:
+        self.board.post.remote(News(self.pack, line=line))
 
 
 def _reason(error: BaseException) -> str:

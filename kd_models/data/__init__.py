@@ -1,11 +1,12 @@
 """Datasets for novelty detection: a row for each, loaders, and the one-class task."""
 
 from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
-from kd_models.data.folder import image_paths
+from kd_models.data.image_files import ImageFiles, image_paths
 from kd_models.data.image_set import DatasetRow, ImageSet, Split
 from kd_models.data.load import load
+from kd_models.data.mask_files import MaskFiles
 from kd_models.data.one_class import OneClassData, one_class
-from kd_models.data.preprocess import to_model_input
+from kd_models.data.preprocess import to_model_input, to_model_masks
 from kd_models.data.read_image import read_image
 from kd_models.data.rows import DATASETS, dataset_row, resolve_class
 
@@ -14,7 +15,9 @@ __all__ = [
     "DataError",
     "DatasetMissing",
     "DatasetRow",
+    "ImageFiles",
     "ImageSet",
+    "MaskFiles",
     "OneClassData",
     "Split",
     "UnreadableImage",
@@ -25,4 +28,5 @@ __all__ = [
     "read_image",
     "resolve_class",
     "to_model_input",
+    "to_model_masks",
 ]

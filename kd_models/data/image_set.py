@@ -3,22 +3,28 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
+
+from kd_models.data.errors import DataError
+from kd_models.data.image_files import Unreadable
+from kd_models.data.mask_files import MaskFiles
 
 Images = Tensor | Sequence[Tensor]
 """uint8: one tensor (N, C, H, W), or one (C, H, W) each where sizes differ; C is 1 or 3."""
 
-Unreadable = Literal["stop", "skip"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """What a loader may do: fetch what is missing, go on past an image it cannot read."""
+    """What a loader may do: fetch what is missing, go on past an image it cannot read.
+
+    `classes`: the canonical keys of the classes that will be used, None for all. A loader whose
+    classes lie in files of their own reads only theirs; the others read everything.
+    """
 
     unreadable: Unreadable = "stop"
     download: bool = True
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +44,17 @@ class Splits:
     fingerprint: str
     test_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
+    test_defects: Tensor | None = None
+    masks: MaskFiles | None = None
+    class_fingerprints: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRow:
     """One dataset this project knows, as a plain value.
 
-    `channels` and `image_size` are what the networks get, not what is stored. `classes` maps the
+    `channels` and `image_size` are what the networks get, not what is stored; `image_size` is
+    ECA_MKDAD's, while P-KDGAN's networks take 32 everywhere. `classes` maps the
     canonical key to the display name, in the order of the class indices. `student_widths` are
     those of P-KDGAN's students (its section 4.1; the nearest of them where the paper has none).
     """
@@ -62,8 +72,14 @@ class ImageSet:
     """A loaded dataset with all its classes.
 
     `fingerprint` is a SHA-256 in hex over the content, the same wherever the files lie.
-    `test_names` are the test images' paths inside a folder dataset, else None.
-    `skipped` are the paths of images left out because they could not be read.
+    `test_names` are the test images' paths inside a folder dataset or MVTec's tree, else None.
+    `skipped` are the paths of images and masks left out because they could not be read.
+
+    MVTec's classes are categories, each with test images of its own. Such datasets have, besides:
+    `test_defects`, int64 (m,): 0 where the test image is good, and k where it lies in its
+    category's k-th folder of defects, in sorted order; `masks`, which pixels of each test image
+    are defective; `class_fingerprints`, one for each category that was loaded. Elsewhere they are
+    None.
     """
 
     row: DatasetRow
@@ -72,7 +88,26 @@ class ImageSet:
     fingerprint: str
     test_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
+    test_defects: Tensor | None = None
+    masks: MaskFiles | None = None
+    class_fingerprints: Mapping[str, str] | None = None
 
     @property
     def name(self) -> str:
         return self.row.name
+
+    def fingerprint_of(self, normal_class: str) -> str:
+        """The fingerprint of all that the task with this class as the normal one is made of.
+
+        That is `fingerprint`, but for datasets in which a category has one of its own.
+        `normal_class` is the canonical key; raises DataError where that category was not loaded.
+        """
+        if self.class_fingerprints is None:
+            return self.fingerprint
+        try:
+            return self.class_fingerprints[normal_class]
+        except KeyError:
+            loaded = ", ".join(self.class_fingerprints)
+            raise DataError(
+                f"{self.name}: category {normal_class!r} was not loaded; there are {loaded}"
+            ) from None

@@ -1,4 +1,4 @@
-"""The task: one class is normal and trained on alone; all else in the test split is novel."""
+"""The task: one class is normal and trained on alone; what differs from it is novel."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from kd_models.data.errors import DataError
+from kd_models.data.image_files import ImageFiles
 from kd_models.data.image_set import Images, ImageSet
-from kd_models.data.preprocess import to_model_input
+from kd_models.data.preprocess import to_model_input, to_model_masks
 from kd_models.data.rows import resolve_class
 
 
@@ -19,6 +20,11 @@ class OneClassData:
     `test`: the whole test split, (m, C, S, S). `novel`: bool (m,), True where the class is not
     the normal one. `labels`: int64 (m,), the dataset's own class indices (of a folder 0 normal,
     1 novel). `names`: the test images' paths inside a folder dataset, else None.
+
+    Of MVTec's categories `test` are the chosen one's alone, `labels` their kinds of defect (0 is
+    good) and novel all but the good ones. `masks`: bool (m, S, S), True where a pixel is
+    defective; None where there is not a single mask. `masked`: bool (m,), whether the pixels'
+    truth is known, as it is of every good image; None as `masks`. `fingerprint` is the category's.
     """
 
     dataset: str
@@ -29,6 +35,8 @@ class OneClassData:
     novel: Tensor
     labels: Tensor
     names: tuple[str, ...] | None
+    masks: Tensor | None = None
+    masked: Tensor | None = None
 
 
 def one_class(
@@ -36,28 +44,42 @@ def one_class(
 ) -> OneClassData:
     """Takes one class as normal: trains on it alone, tests on the whole test split.
 
-    Source: both papers' protocol. Only the images that are used are converted.
+    Source: both papers' protocol; a category of MVTec has its own test images. Only the images
+    that are used are converted.
 
     Raises DataError for an unknown class, and where there is no training image of it or there are
     fewer than two normal or two novel test images: the holdout protocol halves both.
     """
     key = resolve_class(image_set.row, normal_class)
+    fingerprint = image_set.fingerprint_of(key)
     index = list(image_set.row.classes).index(key)
-    labels = image_set.test.labels
-    novel = labels != index
+    classes, defects = image_set.test.labels, image_set.test_defects
+    if defects is None:
+        tested = torch.ones_like(classes, dtype=torch.bool)
+        labels, novel = classes, classes != index
+    else:
+        tested = classes == index
+        labels = defects[tested]
+        novel = labels > 0
     chosen = image_set.train.labels == index
     _check(image_set, key, int(chosen.sum()), int((~novel).sum()), int(novel.sum()))
+    names = image_set.test_names
+    masks, masked = _masks(image_set, tested, image_size)
     return OneClassData(
         dataset=image_set.name,
         normal_class=key,
-        fingerprint=image_set.fingerprint,
+        fingerprint=fingerprint,
         train=to_model_input(
             _select(image_set.train.images, chosen), image_size=image_size, channels=channels
         ),
-        test=to_model_input(image_set.test.images, image_size=image_size, channels=channels),
+        test=to_model_input(
+            _select(image_set.test.images, tested), image_size=image_size, channels=channels
+        ),
         novel=novel,
         labels=labels,
-        names=image_set.test_names,
+        names=names if names is None else tuple(names[i] for i in _indices(tested)),
+        masks=masks,
+        masked=masked,
     )
 
 
@@ -73,12 +95,25 @@ def _check(image_set: ImageSet, key: str, train: int, normal: int, novel: int) -
             )
 
 
+def _masks(
+    image_set: ImageSet, tested: Tensor, image_size: int
+) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    if image_set.masks is None:
+        return None, None
+    masks = image_set.masks.take(_indices(tested))
+    return to_model_masks(masks, image_size=image_size) if masks.has_files else (None, None)
+
+
 def _select(images: Images, chosen: Tensor) -> Images:
+    # Nothing left out is the common case of a test split: no copy.
+    if bool(chosen.all()):
+        return images
     if isinstance(images, Tensor):
         return images[chosen]
-    # A folder's training images are all normal: kept as the sequence that reads them one by one.
-    return (
-        images
-        if bool(chosen.all())
-        else [images[i] for i in torch.nonzero(chosen).flatten().tolist()]
-    )
+    # Photographs are kept as the sequence that reads them one by one.
+    indices = _indices(chosen)
+    return images.take(indices) if isinstance(images, ImageFiles) else [images[i] for i in indices]
+
+
+def _indices(chosen: Tensor) -> list[int]:
+    return [int(index) for index in torch.nonzero(chosen)]

@@ -3,6 +3,8 @@
 Shapes: N images, C channels, H x W as stored, S x S as wanted.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -44,6 +46,25 @@ def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
                 raise DataError(f"an image has shape {tuple(image.shape)}; expected (C, H, W)")
             result[index] = _convert(image[None], image_size, channels)[0]
     return result
+
+
+def to_model_masks(masks: Sequence[Tensor | None], *, image_size: int) -> tuple[Tensor, Tensor]:
+    """Resizes masks as their images are: bool (N, S, S), and bool (N,), which of them there are.
+
+    `masks`: bool (H, W) each, or None where there is none, which is False everywhere. To exactly
+    S x S, each pixel that of the mask's which its centre lies in ("nearest-exact").
+    """
+    result = torch.zeros(len(masks), image_size, image_size, dtype=torch.bool)
+    known = torch.zeros(len(masks), dtype=torch.bool)
+    for index in range(len(masks)):
+        mask = masks[index]
+        if mask is None:
+            continue
+        known[index] = True
+        result[index] = functional.interpolate(
+            mask[None, None].to(torch.uint8), size=(image_size, image_size), mode="nearest-exact"
+        )[0, 0].bool()
+    return result, known
 
 
 def _convert(images: Tensor, size: int, channels: int) -> Tensor:

@@ -41,11 +41,14 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableImage(f"{path} cannot be read: {error.strerror}") from error
 
 
-def decode(content: bytes, path: Path) -> Tensor:
-    """`read_image` on bytes already read; `path` is for the message."""
+def decode(content: bytes, path: Path, behind: str = "white") -> Tensor:
+    """`read_image` on bytes already read; `path` is for the message.
+
+    `behind`: the colour that transparency is laid on.
+    """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return _to_tensor(image)
+            return _to_tensor(image, behind)
     except MemoryError:
         raise
     # Pillow's decoders raise anything at all on damaged files: OSError, SyntaxError, struct.error.
@@ -56,7 +59,7 @@ def decode(content: bytes, path: Path) -> Tensor:
         raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
+def _to_tensor(image: Image.Image, behind: str) -> Tensor:
     # Asked for before the orientation is applied: the turned copy forgets its format.
     sixteen_bit = image.mode.startswith("I;16") or (
         image.mode == "I" and image.format in ("PNG", "PPM")
@@ -70,6 +73,6 @@ def _to_tensor(image: Image.Image) -> Tensor:
     wanted = "L" if image.mode in _GREY else "RGB"
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, behind), rgba).convert("RGB")
     pixels = torch.from_numpy(np.array(image.convert(wanted)))
     return pixels[None] if wanted == "L" else pixels.permute(2, 0, 1).contiguous()

@@ -3,7 +3,7 @@
 import difflib
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kd_models.data.digits import load_digits
@@ -11,9 +11,11 @@ from kd_models.data.errors import DataError
 from kd_models.data.folder import load_folder
 from kd_models.data.idx_sets import load_fmnist, load_mnist
 from kd_models.data.image_set import DatasetRow, LoadOptions, Splits
+from kd_models.data.mvtec import CATEGORIES, find_categories, load_categories, load_mvtec
 from kd_models.data.torchvision_sets import load_cifar10, load_stl10, load_svhn
 
 _FOLDER = "folder:"
+_MVTEC = "mvtec:"
 
 
 def _indexed(names: str) -> dict[str, str]:
@@ -30,6 +32,20 @@ _STL10 = _indexed("airplane, bird, car, cat, deer, dog, horse, monkey, ship, tru
 _CIFAR_STUDENT = (8, 16, 64)
 _MNIST_STUDENT = (2, 4, 8)
 _FASHION_STUDENT = (1, 2, 4)
+
+
+def _mvtec_row(
+    name: str, categories: tuple[str, ...], load: Callable[[Path, LoadOptions], Splits]
+) -> DatasetRow:
+    return DatasetRow(
+        name=name,
+        channels=3,
+        image_size=128,
+        classes={category: category for category in categories},
+        student_widths=_CIFAR_STUDENT,
+        load=load,
+    )
+
 
 DATASETS: Mapping[str, DatasetRow] = {
     row.name: row
@@ -77,29 +93,37 @@ DATASETS: Mapping[str, DatasetRow] = {
         DatasetRow(
             name="stl10",
             channels=3,
-            image_size=32,
+            image_size=96,
             classes=_STL10,
             student_widths=_CIFAR_STUDENT,
             load=load_stl10,
         ),
+        _mvtec_row("mvtec", CATEGORIES, load_mvtec),
     )
 }
 
 
 def dataset_row(name: str) -> DatasetRow:
-    """The row of a built-in dataset, or of "folder:PATH".
+    """The row of a built-in dataset, or of "folder:PATH" or "mvtec:PATH".
 
     PATH is taken from the current folder where it is relative, and `~` is expanded: the row's
-    name holds it in full. Whether it is there, `load` finds out.
+    name holds it in full. Whether it is there, `load` finds out; but the classes of "mvtec:PATH"
+    are the categories that are there now.
 
-    Raises DataError for an unknown name, with the valid ones and the nearest.
+    Raises DataError for an unknown name, with the valid ones and the nearest, and where
+    "mvtec:PATH" has no category.
     """
     if name.startswith(_FOLDER):
-        return _folder_row(name.removeprefix(_FOLDER))
+        return _folder_row(_path(name, _FOLDER))
+    if name.startswith(_MVTEC):
+        path = _path(name, _MVTEC)
+        tree, categories = find_categories(path)
+        load = functools.partial(_load_categories, tree, categories)
+        return _mvtec_row(f"{_MVTEC}{path}", categories, load)
     try:
         return DATASETS[name]
     except KeyError:
-        valid = [*DATASETS, f"{_FOLDER}PATH"]
+        valid = [*DATASETS, f"{_FOLDER}PATH", f"{_MVTEC}PATH"]
         raise DataError(f"no dataset {name!r}; {_choices(name, valid, valid)}") from None
 
 
@@ -124,10 +148,14 @@ def resolve_class(row: DatasetRow, value: str | int) -> str:
     raise DataError(f"{row.name} has no class {value!r}; {_choices(str(value), valid, names)}")
 
 
-def _folder_row(path: str) -> DatasetRow:
+def _path(name: str, prefix: str) -> Path:
+    path = name.removeprefix(prefix)
     if not path.strip():
-        raise DataError("'folder:' names no folder; expected folder:PATH")
-    root = Path(os.path.abspath(Path(path).expanduser()))
+        raise DataError(f"'{prefix}' names no folder; expected {prefix}PATH")
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
+def _folder_row(root: Path) -> DatasetRow:
     return DatasetRow(
         name=f"{_FOLDER}{root}",
         channels=3,
@@ -141,6 +169,13 @@ def _folder_row(path: str) -> DatasetRow:
 def _load_tree(tree: Path, root: Path, options: LoadOptions) -> Splits:
     """A folder dataset lies where its name says, not under the datasets' `root`."""
     return load_folder(tree, options)
+
+
+def _load_categories(
+    tree: Path, categories: tuple[str, ...], root: Path, options: LoadOptions
+) -> Splits:
+    """As `_load_tree`, of a tree in MVTec AD's layout."""
+    return load_categories(tree, categories, options)
 
 
 def _choices(given: str, valid: list[str], names: list[str]) -> str:

@@ -26,7 +26,7 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True)
 class TeacherWeights:
-    """The ``features.*`` of torchvision's VGG16 state dict, in the precision they were stored in."""
+    """``features.*`` of torchvision's VGG16 state dict, in the precision they were stored in."""
 
     state: Mapping[str, Tensor] = field(repr=False)
 

@@ -6,7 +6,15 @@ from typing import Literal
 import pytest
 import torch
 
-from kd_models.data import DataError, ImageSet, UnreadableImage, load, one_class, read_image
+from kd_models.data import (
+    DataError,
+    ImageFiles,
+    ImageSet,
+    UnreadableImage,
+    load,
+    one_class,
+    read_image,
+)
 
 Save = Callable[..., Path]
 
@@ -179,6 +187,18 @@ def test_images_slice_like_a_list(tree: Path) -> None:
     images = _load(tree).test.images
     assert [int(image.max()) for image in images[1:3]] == [120, 150]
     assert int(images[-1].max()) == 180
+
+
+def test_images_are_taken_by_index_without_being_decoded(tree: Path) -> None:
+    images = _load(tree).test.images
+    assert isinstance(images, ImageFiles)
+    (tree / "test/normal/d.png").unlink()
+    taken = images.take([3, 0])
+    assert isinstance(taken, ImageFiles)
+    assert [file.name for file in taken.files] == ["test/novel/g.png", "test/normal/d.png"]
+    assert int(taken[0].max()) == 180
+    with pytest.raises(UnreadableImage, match=r"d\.png cannot be read"):
+        taken[1]
 
 
 def test_a_folder_as_a_task(tree: Path) -> None:

@@ -34,6 +34,7 @@ def test_the_normal_class_trains_and_the_whole_test_split_tests() -> None:
     assert data.novel.tolist() == [False, True, False, True, True]
     assert data.labels.tolist() == [8, 0, 8, 9, 1]
     assert data.names is None
+    assert (data.masks, data.masked) == (None, None)
 
 
 def test_the_class_may_be_a_key_or_a_name_in_any_case() -> None:

@@ -15,11 +15,21 @@ def test_the_rows_are_the_paper_s() -> None:
         "cifar10": (3, (8, 16, 64)),
         "svhn": (3, (8, 16, 64)),
         "stl10": (3, (8, 16, 64)),
+        "mvtec": (3, (8, 16, 64)),
     }
     for name, row in DATASETS.items():
-        assert (row.name, row.image_size) == (name, 32)
+        assert row.name == name
+        assert row.image_size == {"stl10": 96, "mvtec": 128}.get(name, 32)
+        if name == "mvtec":
+            continue
         assert list(row.classes) == [str(index) for index in range(10)]
         assert len(set(row.classes.values())) == 10
+
+
+def test_mvtec_s_classes_are_its_categories_in_alphabetical_order() -> None:
+    keys = list(DATASETS["mvtec"].classes)
+    assert (len(keys), keys[0], keys[7], keys[-1]) == (15, "bottle", "metal_nut", "zipper")
+    assert keys == sorted(keys) == list(DATASETS["mvtec"].classes.values())
 
 
 def test_fashion_classes_are_torchvision_s_in_its_order() -> None:
@@ -81,6 +91,7 @@ def test_no_such_class_without_a_near_one(value: str | int) -> None:
         ("CIFAR", "cifar10"),
         ("stl-10", "stl10"),
         ("folder", "folder:PATH"),
+        ("MVTec-AD", "mvtec"),
     ],
 )
 def test_an_unknown_dataset_is_told_the_valid_ones_and_the_nearest(name: str, nearest: str) -> None:
@@ -88,12 +99,12 @@ def test_an_unknown_dataset_is_told_the_valid_ones_and_the_nearest(name: str, ne
         dataset_row(name)
     assert str(caught.value) == (
         f"no dataset '{name}'; expected one of digits, mnist, fmnist, cifar10, svhn, stl10, "
-        f"folder:PATH; did you mean {nearest}?"
+        f"mvtec, folder:PATH, mvtec:PATH; did you mean {nearest}?"
     )
 
 
 def test_a_far_off_name_gets_no_guess() -> None:
-    with pytest.raises(DataError, match=r"no dataset 'imagenet21k'.*folder:PATH$"):
+    with pytest.raises(DataError, match=r"no dataset 'imagenet21k'.*folder:PATH, mvtec:PATH$"):
         dataset_row("imagenet21k")
 
 
@@ -109,6 +120,7 @@ def test_a_folder_s_row_holds_the_whole_path(
     assert (dict(row.classes), row.student_widths) == ({"normal": "normal"}, (8, 16, 64))
 
 
-def test_a_folder_without_a_path_is_refused() -> None:
-    with pytest.raises(DataError, match="expected folder:PATH"):
-        dataset_row("folder: ")
+@pytest.mark.parametrize("kind", ["folder", "mvtec"])
+def test_a_folder_without_a_path_is_refused(kind: str) -> None:
+    with pytest.raises(DataError, match=f"'{kind}:' names no folder; expected {kind}:PATH"):
+        dataset_row(f"{kind}: ")

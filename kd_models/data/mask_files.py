@@ -1,0 +1,69 @@
+"""Which pixels of a test image are defective, as mask files say it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from kd_models.data.image_files import ImageFile, unchanged_bytes
+from kd_models.data.read_image import decode
+
+_LUMA = (299, 587, 114)  # Thousandths: in whole numbers, a grey of 128 is not 127.99999.
+_DEFECTIVE = 128
+
+MaskSource = ImageFile | tuple[int, int] | None
+"""A mask's file; or a good image's (H, W), which needs none; or None: the truth is not known."""
+
+
+class MaskFiles(Sequence[Tensor | None]):
+    """For each test image a bool (H, W), True where it is defective, or None where nobody knows.
+
+    Good images are False everywhere. Masks are decoded each time they are asked for; asking
+    raises DataError where the file is no longer the one that was fingerprinted.
+    """
+
+    def __init__(self, root: Path, sources: Sequence[MaskSource]) -> None:
+        self._root = root
+        self.sources = tuple(sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> "MaskFiles": ...
+    def __getitem__(self, index: int | slice) -> "Tensor | MaskFiles | None":
+        if isinstance(index, slice):
+            return MaskFiles(self._root, self.sources[index])
+        source = self.sources[index]
+        if source is None:
+            return None
+        if isinstance(source, ImageFile):
+            return decode_mask(unchanged_bytes(self._root, source), self._root / source.name)
+        return torch.zeros(source, dtype=torch.bool)
+
+    def take(self, indices: Sequence[int]) -> "MaskFiles":
+        """The masks of those images, in the order of `indices`."""
+        return MaskFiles(self._root, [self.sources[index] for index in indices])
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a mask file for at least one of the images."""
+        return any(isinstance(source, ImageFile) for source in self.sources)
+
+
+def decode_mask(content: bytes, path: Path) -> Tensor:
+    """bool (H, W): True where the grey value is at least 128; `path` is for the message.
+
+    Colour becomes grey by the BT.601 luma weights; what is transparent is not marked.
+
+    Raises UnreadableImage, naming the file, where it is damaged or no image.
+    """
+    image = decode(content, path, behind="black")
+    if len(image) == 1:
+        return image[0] >= _DEFECTIVE
+    weights = torch.tensor(_LUMA).view(3, 1, 1)
+    return (image * weights).sum(0) >= _DEFECTIVE * 1000

@@ -1,0 +1,218 @@
+"""MVTec AD, and any folder in its layout: categories of photographs, good ones and defects."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor
+
+from kd_models.data.errors import DataError, DatasetMissing
+from kd_models.data.fingerprint import fingerprint_files
+from kd_models.data.image_files import ImageFile, ImageFiles, image_names, read_folder, readable
+from kd_models.data.image_set import LoadOptions, Split, Splits
+from kd_models.data.mask_files import MaskFiles, MaskSource
+
+_NAMES = (
+    "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush"
+    " transistor wood zipper"
+)
+CATEGORIES = tuple(_NAMES.split())
+
+_FOLDERS = ("mvtec", "mvtec_anomaly_detection")  # The second is the official archive's own.
+_SITE = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
+_MASK = "_mask"
+_TREE = """\
+{root}
+└── <category>           as many as there are, such as bottle
+    ├── train
+    │   └── good         images without a defect, to learn from
+    ├── test
+    │   ├── good         other images without a defect
+    │   └── <defect>     images with a defect; one folder for each kind
+    └── ground_truth     optional
+        └── <defect>     for x.png the mask x_mask.png, white where the defect is, else black"""
+
+
+def load_mvtec(root: Path, options: LoadOptions) -> Splits:
+    """MVTec AD, 15 categories: RGB and grey photographs, 700 to 1024 pixels wide and high.
+
+    From `root`/mvtec or, if that is not there, `root`/mvtec_anomaly_detection. There is no
+    download: MVTec's licence has to be accepted. See `load_categories`.
+
+    Raises DatasetMissing where the folder, or that of a category to be read, is not there.
+    """
+    tree = next((root / name for name in _FOLDERS if (root / name).is_dir()), None)
+    if tree is None:
+        problem = f"no folder {' or '.join(_FOLDERS)} in {root}"
+        raise DatasetMissing(_missing(root / _FOLDERS[0], problem))
+    wanted = _wanted(tree, CATEGORIES, options)
+    absent = [category for category in wanted if not (tree / category).is_dir()]
+    if absent:
+        raise DatasetMissing(_missing(tree, f"no folder {', '.join(absent)} in {tree}"))
+    return load_categories(tree, CATEGORIES, options)
+
+
+def find_categories(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder of category folders, and their names, sorted, that "mvtec:`path`" means.
+
+    `path` may itself be a category's folder: then it is the only one.
+
+    Raises DataError, with the tree that is expected, where there is no category.
+    """
+    if not path.is_dir():
+        problem = f"{path} is not there" if not path.exists() else f"{path} is no folder"
+        raise DataError(_expected(path, problem))
+    if _is_category(path):
+        return path.parent, (path.name,)
+    found = [folder.name for folder in _folders(path) if _is_category(folder)]
+    if not found:
+        raise DataError(_expected(path, f"{path} has no category, a folder with train/good, in it"))
+    return path, tuple(found)
+
+
+def load_categories(tree: Path, categories: Sequence[str], options: LoadOptions) -> Splits:
+    """Reads those of `categories`, folders in `tree`, that `options.classes` names.
+
+    Labels are indices in `categories`, whichever are read. Of each category come the good test
+    images first, then its folders of defects, in sorted order; images are sorted by path within.
+    A folder of defects without an image does not count. The fingerprint covers paths and bytes of
+    the images and masks that are used.
+
+    A mask is the file ground_truth/<defect>/<stem>_mask of any image suffix. One that cannot be
+    read, or has not its image's size, counts with "skip" as missing.
+
+    Raises DataError where a category lacks a folder or images (with the tree that is expected), or
+    an image has two masks; UnreadableImage at the first image or mask that cannot be used, unless
+    `options.unreadable` is "skip".
+    """
+    skipped: list[str] = []
+    wanted = _wanted(tree, categories, options)
+    parts = [_read_category(tree, name, options, skipped) for name in wanted]
+    train = [file for part in parts for file in part.train]
+    test = [file for part in parts for file in part.test]
+    return Splits(
+        train=Split(ImageFiles(tree, train), _labels(categories, train)),
+        test=Split(ImageFiles(tree, test), _labels(categories, test)),
+        fingerprint=fingerprint_files(
+            (file.name, file.sha256) for part in parts for file in part.files()
+        ),
+        test_names=tuple(file.name for file in test),
+        skipped=tuple(skipped),
+        test_defects=torch.tensor([k for part in parts for k in part.defects], dtype=torch.int64),
+        masks=MaskFiles(tree, [mask for part in parts for mask in part.masks]),
+        class_fingerprints={part.name: part.fingerprint() for part in parts},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Category:
+    """What was found of a category: its images, and for each test image its defect and mask."""
+
+    name: str
+    train: list[ImageFile]
+    test: list[ImageFile]
+    defects: list[int]
+    masks: list[MaskSource]
+
+    def files(self) -> list[ImageFile]:
+        masks = [mask for mask in self.masks if isinstance(mask, ImageFile)]
+        return self.train + self.test + masks
+
+    def fingerprint(self) -> str:
+        # By paths inside the category: it is the same one in whatever tree it lies.
+        return fingerprint_files(
+            (file.name.removeprefix(f"{self.name}/"), file.sha256) for file in self.files()
+        )
+
+
+def _read_category(tree: Path, name: str, options: LoadOptions, skipped: list[str]) -> _Category:
+    def read(part: str) -> list[ImageFile]:
+        return read_folder(tree, part, options.unreadable, skipped, expected)
+
+    expected = functools.partial(_expected, tree)
+    train = read(f"{name}/train/good")
+    test = read(f"{name}/test/good")
+    defects = [0] * len(test)
+    masks: list[MaskSource] = [image.size for image in test]
+    kinds = [
+        folder.name
+        for folder in _folders(tree / name / "test")
+        if folder.name != "good" and image_names(tree, f"{name}/test/{folder.name}")
+    ]
+    if not kinds:
+        raise DataError(
+            expected(f"{tree / name / 'test'} has no folder of images with a defect in it")
+        )
+    for number, kind in enumerate(kinds, start=1):
+        images = read(f"{name}/test/{kind}")
+        found = _mask_names(tree, f"{name}/ground_truth/{kind}")
+        for image in images:
+            mask = found.get(_stem(image.name, f"{name}/test/{kind}"))
+            masks.append(
+                None
+                if mask is None
+                else readable(tree, mask, options.unreadable, skipped, fits=image)
+            )
+        test += images
+        defects += [number] * len(images)
+    return _Category(name=name, train=train, test=test, defects=defects, masks=masks)
+
+
+def _mask_names(tree: Path, folder: str) -> dict[str, str]:
+    """The masks' paths in the tree, by the stem of the image they belong to."""
+    names: dict[str, str] = {}
+    for name in image_names(tree, folder):
+        stem = _stem(name, folder)
+        if stem.endswith(_MASK):
+            other = names.setdefault(stem.removesuffix(_MASK), name)
+            if other != name:
+                raise DataError(f"two masks for one image: {tree / other} and {tree / name}")
+    return names
+
+
+def _stem(name: str, folder: str) -> str:
+    """The path inside `folder`, without the suffix."""
+    return PurePosixPath(name).relative_to(folder).with_suffix("").as_posix()
+
+
+def _wanted(tree: Path, categories: Sequence[str], options: LoadOptions) -> list[str]:
+    if options.classes is None:
+        return list(categories)
+    unknown = [name for name in options.classes if name not in categories]
+    if unknown:
+        raise DataError(
+            f"{tree} has no category {', '.join(unknown)}; expected of {', '.join(categories)}"
+        )
+    return [name for name in categories if name in options.classes]
+
+
+def _labels(categories: Sequence[str], files: Iterable[ImageFile]) -> Tensor:
+    index = {name: number for number, name in enumerate(categories)}
+    return torch.tensor([index[PurePosixPath(file.name).parts[0]] for file in files]).long()
+
+
+def _is_category(folder: Path) -> bool:
+    return (folder / "train" / "good").is_dir()
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _expected(root: Path, problem: str) -> str:
+    return f"{problem}; a folder in MVTec AD's layout is a tree like this:\n{_drawn(root)}"
+
+
+def _missing(tree: Path, problem: str) -> str:
+    return (
+        f"mvtec: {problem}. It is not downloaded, since its licence has to be accepted: "
+        f"get it from {_SITE} and unpack it, so that there is a tree like this:\n{_drawn(tree)}"
+    )
+
+
+def _drawn(root: Path) -> str:
+    return _TREE.format(root=root)

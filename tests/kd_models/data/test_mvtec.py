@@ -1,0 +1,548 @@
+import importlib
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kd_models.data import (
+    DATASETS,
+    DataError,
+    DatasetMissing,
+    ImageFiles,
+    ImageSet,
+    OneClassData,
+    UnreadableImage,
+    dataset_row,
+    load,
+    one_class,
+    read_image,
+    resolve_class,
+    to_model_input,
+    to_model_masks,
+)
+from kd_models.data.image_files import ImageFile
+from kd_models.data.mask_files import decode_mask
+from kd_models.protocol import holdout_split
+
+HEIGHT, WIDTH = 20, 24
+# Kinds of defect and their counts; "bent" is in two categories, at the same place in both.
+DEFECTS = {"bolt": {"bent": 2, "cut": 3}, "cap": {"hole": 2}, "rod": {"bent": 2}}
+BENT, HOLE = "bolt/test/bent", "cap/test/hole"
+
+
+def _mask(number: int) -> np.ndarray:
+    """Defective in a block of its own size, whose values lie on both sides of the threshold."""
+    mask = np.full((HEIGHT, WIDTH), 127, dtype=np.uint8)
+    mask[4 : 8 + number, 6:18] = 128
+    return mask
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def _write_category(folder: Path, defects: dict[str, int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    counts = {"train/good": 3, "test/good": 2} | {f"test/{k}": n for k, n in defects.items()}
+    for part, count in counts.items():
+        for number in range(count):
+            values = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+            _save(folder / part / f"{number:03}.png", values)
+            if part.removeprefix("test/") in defects:
+                kind = part.removeprefix("test/")
+                _save(folder / f"ground_truth/{kind}/{number:03}_mask.png", _mask(number))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Three categories in MVTec AD's layout."""
+    root = tmp_path / "place"
+    for seed, (name, defects) in enumerate(DEFECTS.items()):
+        _write_category(root / name, defects, seed)
+    return root
+
+
+def _load(place: Path, **options: Any) -> ImageSet:
+    return load(f"mvtec:{place}", Path("unused"), **options)
+
+
+def _task(image_set: ImageSet, category: str, image_size: int = 8) -> OneClassData:
+    return one_class(image_set, category, image_size=image_size, channels=3)
+
+
+def _present(image_set: ImageSet) -> list[bool]:
+    assert image_set.masks is not None
+    return [mask is not None for mask in image_set.masks]
+
+
+def test_the_tree_s_parts_labels_and_defects(place: Path) -> None:
+    loaded = _load(place)
+    assert loaded.name == f"mvtec:{place}"
+    assert list(loaded.row.classes.items()) == [(name, name) for name in DEFECTS]
+    assert (loaded.row.channels, loaded.row.image_size) == (3, 128)
+    assert loaded.row.student_widths == (8, 16, 64)
+    assert loaded.train.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert loaded.test.labels.tolist() == [0] * 7 + [1] * 4 + [2] * 4
+    assert loaded.test_defects is not None
+    assert loaded.test_defects.tolist() == [0, 0, 1, 1, 2, 2, 2, 0, 0, 1, 1, 0, 0, 1, 1]
+    assert {loaded.test_defects.dtype, loaded.test.labels.dtype} == {torch.int64}
+    assert loaded.test_names is not None
+    assert loaded.test_names[1:5] == (
+        "bolt/test/good/001.png",
+        f"{BENT}/000.png",
+        f"{BENT}/001.png",
+        "bolt/test/cut/000.png",
+    )
+    for name, image in zip(loaded.test_names, loaded.test.images, strict=True):
+        assert torch.equal(image, read_image(place / name))
+    assert loaded.skipped == ()
+    assert not Path("unused").exists()
+
+
+def test_masks_are_true_from_128_and_false_all_over_good_images(place: Path) -> None:
+    masks = _load(place).masks
+    assert masks is not None
+    assert len(masks) == 15
+    good, bent, second = masks[0], masks[2], masks[3]
+    assert good is not None
+    assert bent is not None
+    assert second is not None
+    assert {mask.dtype for mask in (good, bent)} == {torch.bool}
+    assert good.shape == (HEIGHT, WIDTH)
+    assert not good.any()
+    assert torch.equal(bent, torch.from_numpy(_mask(0) == 128))
+    assert torch.equal(second, torch.from_numpy(_mask(1) == 128))
+    assert [mask is None for mask in masks[1:3]] == [False, False]
+    assert torch.equal(masks.take([3, 0])[0], second)  # type: ignore[arg-type]
+
+
+def _decoded(path: Path) -> list[list[bool]]:
+    return decode_mask(path.read_bytes(), path).tolist()
+
+
+def test_a_coloured_mask_counts_by_its_luma(tmp_path: Path) -> None:
+    # Green alone is 149.7 of 255, red 76, blue 29; greys of exactly 128 must not be lost.
+    colours = [[0, 255, 0], [255, 0, 0], [255, 0, 255], [128, 128, 128], [127, 127, 127]]
+    _save(tmp_path / "m.png", np.array([colours], dtype=np.uint8))
+    assert _decoded(tmp_path / "m.png") == [[True, False, False, True, False]]
+
+
+def test_a_mask_of_one_or_sixteen_bits_counts(tmp_path: Path) -> None:
+    _save(tmp_path / "m.png", np.array([[True, False]]))
+    assert _decoded(tmp_path / "m.png") == [[True, False]]
+    _save(tmp_path / "n.png", np.array([[32767, 32768]], dtype=np.uint16))
+    assert _decoded(tmp_path / "n.png") == [[False, True]]
+
+
+def test_what_is_transparent_in_a_mask_is_not_marked(tmp_path: Path) -> None:
+    _save(tmp_path / "m.png", np.array([[[255, 255, 255, 0], [255] * 4]], dtype=np.uint8))
+    assert _decoded(tmp_path / "m.png") == [[False, True]]
+
+
+def test_masks_are_resized_to_what_the_networks_get(place: Path) -> None:
+    data = _task(_load(place), "bolt", image_size=10)
+    assert data.masks is not None
+    assert data.masked is not None
+    assert (data.masks.shape, data.masks.dtype) == ((7, 10, 10), torch.bool)
+    assert data.masked.tolist() == [True] * 7
+    assert not data.masks[:2].any()
+    # 2 x 2.4 pixels become one: rows 4 to 7 are 2 and 3; the centres of columns 3 to 6 are at
+    # 8.4, 10.8, 13.2 and 15.6, those of 2 and 7 at 6.0 and 18.0, of which 6 to 17 has the first.
+    expected = torch.zeros(10, 10, dtype=torch.bool)
+    expected[2:4, 2:7] = True
+    assert torch.equal(data.masks[2], expected)
+
+
+def test_a_mask_of_a_pixel_s_own_size_is_kept() -> None:
+    mask = torch.eye(4, dtype=torch.bool)
+    masks, known = to_model_masks([mask, None, ~mask], image_size=4)
+    assert known.tolist() == [True, False, True]
+    assert torch.equal(masks, torch.stack([mask, torch.zeros_like(mask), ~mask]))
+
+
+def test_a_single_missing_mask_is_told_apart_from_an_empty_one(place: Path) -> None:
+    (place / "bolt/ground_truth/cut/001_mask.png").unlink()
+    loaded = _load(place)
+    assert loaded.skipped == ()
+    assert _present(loaded)[:7] == [True, True, True, True, True, False, True]
+    data = _task(loaded, "bolt")
+    assert data.masks is not None
+    assert data.masked is not None
+    assert data.masked.tolist() == [True, True, True, True, True, False, True]
+    assert data.masks.any((1, 2)).tolist() == [False, False, True, True, True, False, True]
+
+
+def test_a_category_without_a_mask_has_none(place: Path) -> None:
+    shutil.rmtree(place / "cap/ground_truth")
+    loaded = _load(place)
+    cap, bolt = _task(loaded, "cap"), _task(loaded, "bolt")
+    assert (cap.masks, cap.masked) == (None, None)
+    assert bolt.masks is not None
+    assert bolt.masks[2:].any((1, 2)).all()
+
+
+def test_a_mask_may_have_another_suffix_and_lie_in_a_sub_folder(place: Path) -> None:
+    truth = place / "bolt/ground_truth/bent"
+    with Image.open(truth / "000_mask.png") as mask:
+        mask.save(truth / "000_mask.bmp")
+    (truth / "000_mask.png").unlink()
+    _save(place / BENT / "late/v1.5.png", np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
+    _save(truth / "late/v1.5_mask.png", _mask(5))
+    masks = _load(place).masks
+    assert masks is not None
+    assert [int(mask.sum()) for mask in masks[2:5] if mask is not None] == [48, 60, 108]
+
+
+def test_two_masks_for_an_image_are_refused(place: Path) -> None:
+    truth = place / "bolt/ground_truth/bent"
+    _save(truth / "000_mask.bmp", _mask(1))
+    with pytest.raises(DataError) as caught:
+        _load(place)
+    assert str(caught.value) == (
+        f"two masks for one image: {truth / '000_mask.bmp'} and {truth / '000_mask.png'}"
+    )
+
+
+def test_a_task_has_its_category_s_test_images_alone(place: Path) -> None:
+    loaded = _load(place)
+    data = _task(loaded, "CAP")
+    assert (data.dataset, data.normal_class) == (f"mvtec:{place}", "cap")
+    assert (data.train.shape, data.test.shape) == ((3, 3, 8, 8), (4, 3, 8, 8))
+    assert data.names == (
+        "cap/test/good/000.png",
+        "cap/test/good/001.png",
+        f"{HOLE}/000.png",
+        f"{HOLE}/001.png",
+    )
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    assert data.novel.tolist() == [False, False, True, True]
+    last = to_model_input([read_image(place / HOLE / "001.png")], image_size=8, channels=3)
+    assert torch.equal(data.test[3:], last)
+
+
+def test_the_holdout_halves_every_kind_of_defect(place: Path) -> None:
+    _write_category(place / "bolt", {"bent": 4, "cut": 6}, seed=9)
+    labels = _task(_load(place), "bolt").labels
+    split = holdout_split(labels.numpy())
+    assert labels.bincount().tolist() == [2, 4, 6]
+    assert labels[split.validation].bincount().tolist() == [1, 2, 3]
+
+
+def test_only_the_wanted_categories_are_read(place: Path) -> None:
+    for path in (place / "cap/train/good/000.png", place / "rod/ground_truth/bent/000_mask.png"):
+        path.write_bytes(b"broken")
+    loaded = _load(place, classes=("bolt",))
+    assert list(loaded.row.classes) == ["bolt", "cap", "rod"]
+    assert isinstance(loaded.train.images, ImageFiles)
+    assert {file.name.split("/")[0] for file in loaded.train.images.files} == {"bolt"}
+    assert loaded.test_names is not None
+    assert {name.split("/")[0] for name in loaded.test_names} == {"bolt"}
+    with pytest.raises(DataError) as caught:
+        _task(loaded, "cap")
+    assert str(caught.value) == (f"mvtec:{place}: category 'cap' was not loaded; there are bolt")
+
+
+def test_labels_do_not_depend_on_which_categories_are_read(place: Path) -> None:
+    loaded = _load(place, classes=("rod", "cap"))
+    assert loaded.train.labels.tolist() == [1, 1, 1, 2, 2, 2]
+    assert _task(loaded, "rod").names == _task(_load(place), "rod").names
+    with pytest.raises(DataError, match=f"{place} has no category nut; expected of bolt, cap, rod"):
+        _load(place, classes=("nut",))
+
+
+def test_other_datasets_do_not_mind_the_classes(tree: Path) -> None:
+    whole = load(f"folder:{tree}", Path("unused"))
+    loaded = load(f"folder:{tree}", Path("unused"), classes=("normal",))
+    assert loaded.fingerprint_of("normal") == loaded.fingerprint == whole.fingerprint
+    assert (loaded.test_defects, loaded.masks, loaded.class_fingerprints) == (None, None, None)
+
+
+def test_a_category_is_the_same_wherever_it_lies_and_whatever_lies_beside_it(
+    place: Path, tmp_path: Path
+) -> None:
+    loaded = _load(place)
+    shutil.copytree(place / "cap", tmp_path / "other/cap")
+    alone = _load(tmp_path / "other")
+    assert alone.fingerprint_of("cap") == loaded.fingerprint_of("cap")
+    assert alone.fingerprint != loaded.fingerprint
+    assert alone.fingerprint == _load(place, classes=("cap",)).fingerprint
+    (tmp_path / "other/cap").rename(tmp_path / "other/lid")
+    assert _load(tmp_path / "other").fingerprint_of("lid") == loaded.fingerprint_of("cap")
+    assert _task(loaded, "cap").fingerprint == loaded.fingerprint_of("cap")
+    assert len({loaded.fingerprint, *map(loaded.fingerprint_of, DEFECTS)}) == 4
+
+
+def _set_pixel(path: Path) -> None:
+    with Image.open(path) as image:
+        values = np.array(image)
+    values[0, 0] = 255 - values[0, 0]
+    _save(path, values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cap/train/good/000.png",
+        "cap/test/good/001.png",
+        f"{HOLE}/000.png",
+        "cap/ground_truth/hole/001_mask.png",
+    ],
+)
+@pytest.mark.parametrize("change", [_set_pixel, Path.unlink])
+def test_every_image_and_mask_of_a_category_counts_in_its_fingerprint(
+    place: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    before = _load(place)
+    change(place / name)
+    after = _load(place)
+    changed = [key for key in DEFECTS if before.fingerprint_of(key) != after.fingerprint_of(key)]
+    assert changed == ["cap"]
+    assert before.fingerprint != after.fingerprint
+
+
+def test_another_kind_of_defect_is_another_dataset(place: Path) -> None:
+    before = _load(place).fingerprint_of("cap")
+    for part in ("test", "ground_truth"):
+        (place / "cap" / part / "hole").rename(place / "cap" / part / "dent")
+    assert _load(place).fingerprint_of("cap") != before
+
+
+def test_what_is_not_used_does_not_count(place: Path) -> None:
+    before = _load(place)
+    (place / "bolt/test/a_kind_without_images").mkdir()
+    (place / "bolt/readme.txt").write_text("licence")
+    _save(place / "bolt/ground_truth/bent/900_mask.png", _mask(0))
+    _save(place / "bolt/test/.hidden/000.png", _mask(0))
+    (place / "not_a_category").mkdir()
+    after = _load(place)
+    assert before.test_defects is not None
+    assert after.test_defects is not None
+    assert after.test_defects.tolist() == before.test_defects.tolist()
+    assert (after.test_names, after.fingerprint) == (before.test_names, before.fingerprint)
+    assert list(after.row.classes) == list(DEFECTS)
+
+
+def test_a_category_s_folder_is_the_only_category(place: Path) -> None:
+    loaded = _load(place / "cap")
+    assert loaded.name == f"mvtec:{place / 'cap'}"
+    assert dict(loaded.row.classes) == {"cap": "cap"}
+    assert loaded.train.labels.tolist() == [0, 0, 0]
+    assert loaded.fingerprint_of("cap") == _load(place).fingerprint_of("cap")
+    assert _task(loaded, "cap").names == _task(_load(place), "cap").names
+
+
+def test_the_path_is_made_whole(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert dataset_row("mvtec:.").name == f"mvtec:{place}"
+    assert list(dataset_row("mvtec:.").classes) == list(DEFECTS)
+    assert dataset_row("mvtec:~/place/cap/../rod").name == f"mvtec:{place / 'rod'}"
+    relative = load("mvtec:cap", Path())
+    monkeypatch.chdir("/")
+    assert relative.train.images[0].shape == (3, HEIGHT, WIDTH)
+
+
+def test_an_unknown_category_is_told_the_ones_there_are(place: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        resolve_class(dataset_row(f"mvtec:{place}"), "bolts")
+    assert str(caught.value) == (
+        f"mvtec:{place} has no class 'bolts'; expected one of bolt, cap, rod; did you mean bolt?"
+    )
+
+
+@pytest.mark.parametrize("state", ["missing", "a file", "empty"])
+def test_a_path_without_a_category_is_named_and_the_tree_drawn(tmp_path: Path, state: str) -> None:
+    path = tmp_path / "path"
+    if state == "a file":
+        path.touch()
+    elif state == "empty":
+        (path / "thing/train/normal").mkdir(parents=True)
+    what = {
+        "missing": "is not there",
+        "a file": "is no folder",
+        "empty": "has no category, a folder with train/good, in it",
+    }
+    with pytest.raises(DataError) as caught:
+        dataset_row(f"mvtec:{path}")
+    problem, *drawing = str(caught.value).splitlines()
+    assert problem.startswith(f"{path} {what[state]}; ")
+    assert drawing[0] == str(path)
+    words = [line.strip("│├└─ ").split()[0] for line in drawing[1:]]
+    assert " ".join(words) == "<category> train good test good <defect> ground_truth <defect>"
+
+
+@pytest.mark.parametrize("part", ["train/good", "test/good"])
+def test_a_category_s_missing_or_empty_part_is_named(place: Path, part: str) -> None:
+    folder = place / "cap" / part
+    row = dataset_row(f"mvtec:{place}")
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=rf"^{folder} has no image in it; .*layout(.|\n)*<defect>"):
+        _load(place)
+    folder.rmdir()
+    if part == "test/good":
+        with pytest.raises(DataError, match=f"^{folder} is not there; "):
+            _load(place)
+    else:
+        assert list(row.classes) == ["bolt", "cap", "rod"]
+        assert list(dataset_row(f"mvtec:{place}").classes) == ["bolt", "rod"]
+
+
+def test_a_category_without_defects_is_named(place: Path) -> None:
+    shutil.rmtree(place / HOLE)
+    expected = f"^{place / 'cap/test'} has no folder of images with a defect in it; "
+    with pytest.raises(DataError, match=expected):
+        _load(place)
+
+
+def test_too_few_test_images_are_refused(place: Path) -> None:
+    (place / HOLE / "001.png").unlink()
+    with pytest.raises(DataError, match="normal class cap: 1 novel test images; expected at least"):
+        _task(_load(place), "cap")
+    # Others' images are no substitute.
+    assert len(_task(_load(place), "rod").test) == 4
+
+
+def test_a_broken_image_stops_or_is_left_out_with_its_mask(place: Path) -> None:
+    for name in ("bolt/train/good/001.png", "bolt/test/cut/001.png"):
+        (place / name).write_bytes(b"broken")
+    with pytest.raises(UnreadableImage, match=r"bolt/train/good/001\.png .*unreadable: skip"):
+        _load(place)
+    loaded = _load(place, unreadable="skip")
+    assert loaded.skipped == ("bolt/train/good/001.png", "bolt/test/cut/001.png")
+    data = _task(loaded, "bolt")
+    assert (len(data.train), data.labels.tolist()) == (2, [0, 0, 1, 1, 2, 2])
+    assert loaded.masks is not None
+    # The images after it have kept their own masks.
+    assert [int(mask.sum()) for mask in loaded.masks[4:6] if mask is not None] == [48, 72]
+
+
+@pytest.mark.parametrize("state", ["broken", "another size"])
+def test_a_mask_that_cannot_be_used_stops_or_counts_as_missing(place: Path, state: str) -> None:
+    name = "bolt/ground_truth/bent/001_mask.png"
+    if state == "broken":
+        (place / name).write_bytes(b"\x89PNG broken")
+        reason = "cannot be read as an image"
+    else:
+        _save(place / name, _mask(1).T)
+        reason = "is 24 pixels high and 20 wide; expected 20 and 24, as its image " + BENT
+    with pytest.raises(UnreadableImage) as caught:
+        _load(place)
+    assert str(caught.value).startswith(f"{place / name} {reason}")
+    assert "unreadable: skip" in str(caught.value)
+    loaded = _load(place, unreadable="skip")
+    assert loaded.skipped == (name,)
+    assert _present(loaded)[:5] == [True, True, True, False, True]
+    (place / name).unlink()
+    assert _load(place).fingerprint == loaded.fingerprint
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = _load(place)
+    seen: list[Any] = []
+
+    def convert(images: Any, *, image_size: int, channels: int) -> Tensor:
+        seen.append(images)
+        return torch.zeros(len(images), channels, image_size, image_size)
+
+    # By module object: the package's attribute of that name is the function.
+    monkeypatch.setattr(
+        importlib.import_module("kd_models.data.one_class"), "to_model_input", convert
+    )
+    _task(loaded, "cap")
+    parts_used = (["train/good"] * 3, ["test/good"] * 2 + ["test/hole"] * 2)
+    for images, parts in zip(seen, parts_used, strict=True):
+        assert isinstance(images, ImageFiles)
+        assert [str(Path(file.name).parent) for file in images.files] == [f"cap/{p}" for p in parts]
+    assert loaded.masks is not None
+    kinds = [type(source) for source in loaded.masks.sources]
+    assert kinds[:4] == [tuple, tuple, ImageFile, ImageFile]
+
+
+@pytest.mark.parametrize("name", [f"{HOLE}/000.png", "cap/ground_truth/hole/000_mask.png"])
+def test_a_file_that_changes_after_loading_is_noticed(place: Path, name: str) -> None:
+    loaded = _load(place)
+    _set_pixel(place / name)
+    with pytest.raises(DataError, match=f"{name} changed while it was in use"):
+        _task(loaded, "cap")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_loaded_set_travels(place: Path, alone: bool) -> None:
+    loaded = _load(place / "cap" if alone else place)
+    content = pickle.dumps(loaded)
+    # References, not pixels.
+    assert len(content) < 15 * HEIGHT * WIDTH * 3
+    arrived = pickle.loads(content)
+    assert arrived.name == loaded.name
+    there, here = _task(arrived, "cap"), _task(loaded, "cap")
+    assert torch.equal(there.test, here.test)
+    assert there.masks is not None
+    assert here.masks is not None
+    assert torch.equal(there.masks, here.masks)
+    assert there.fingerprint == here.fingerprint
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """Two of the fifteen categories, where the official archive's folder is unpacked."""
+    for seed, name in enumerate(("screw", "bottle")):
+        _write_category(tmp_path / "mvtec_anomaly_detection" / name, {"broken": 2}, seed)
+    return tmp_path
+
+
+@pytest.mark.parametrize("folder", ["mvtec", "mvtec_anomaly_detection"])
+def test_the_official_tree_is_found_under_either_name(official: Path, folder: str) -> None:
+    (official / "mvtec_anomaly_detection").rename(official / folder)
+    loaded = load("mvtec", official, classes=("bottle", "screw"))
+    assert loaded.row is DATASETS["mvtec"]
+    assert loaded.name == "mvtec"
+    assert loaded.train.labels.tolist() == [0, 0, 0, 9, 9, 9]
+    assert loaded.class_fingerprints is not None
+    assert list(loaded.class_fingerprints) == ["bottle", "screw"]
+    assert _task(loaded, "screw").labels.tolist() == [0, 0, 1, 1]
+    other = _load(official / folder / "screw")
+    assert other.fingerprint_of("screw") == loaded.fingerprint_of("screw")
+    assert pickle.loads(pickle.dumps(loaded)).train.images[3].shape == (3, HEIGHT, WIDTH)
+
+
+def test_the_short_name_comes_first(official: Path) -> None:
+    _write_category(official / "mvtec/bottle", {"broken": 2}, seed=7)
+    loaded = load("mvtec", official, classes=("bottle",))
+    first = read_image(official / "mvtec/bottle/train/good/000.png")
+    assert torch.equal(loaded.train.images[0], first)
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_a_missing_official_tree_says_what_to_put_where(tmp_path: Path, download: bool) -> None:
+    with pytest.raises(DatasetMissing) as caught:
+        load("mvtec", tmp_path, download=download)
+    first, *drawing = str(caught.value).splitlines()
+    assert first == (
+        f"mvtec: no folder mvtec or mvtec_anomaly_detection in {tmp_path}. It is not downloaded, "
+        "since its licence has to be accepted: get it from "
+        "https://www.mvtec.com/company/research/datasets/mvtec-ad and unpack it, so that there is "
+        "a tree like this:"
+    )
+    assert drawing[0] == str(tmp_path / "mvtec")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_official_categories_are_named(official: Path) -> None:
+    with pytest.raises(DatasetMissing) as caught:
+        load("mvtec", official, classes=("cable", "bottle", "wood"))
+    tree = official / "mvtec_anomaly_detection"
+    assert str(caught.value).startswith(f"mvtec: no folder cable, wood in {tree}. It is not")
+    assert "mvtec-ad and unpack it" in str(caught.value)
