@@ -24,10 +24,11 @@ app = job()
 @app.command()
 def choose(
     sweep: Annotated[str, typer.Argument(help="A sweep's name, or its file.")],
-    max_params: Annotated[int | None, typer.Option(help="Most parameters a student may have.")] = (
-        None
-    ),
+    max_params: Annotated[int | None, typer.Option(help="Most parameters to deploy.")] = None,
     max_flops: Annotated[int | None, typer.Option(help="Most FLOPs an image may cost.")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Longest that an image may take on one CPU thread.")
+    ] = None,
     tracking_uri: Annotated[
         str | None,
         typer.Option(help="MLflow; default the file's, $MLFLOW_TRACKING_URI, or below $KD_HOME."),
@@ -37,7 +38,9 @@ def choose(
     """Register the best student of a sweep for every dataset and normal class.
 
     Students are compared by AUROC on the validation half of the test images (protocol holdout;
-    under protocol paper on all of them), among those within the limits. The chosen one becomes a
+    under protocol paper on all of them), among those within the limits. Limits are of all that
+    must be deployed, of eca_mkdad the teacher too; latency is that of the machine the sweep was
+    run from. The chosen one becomes a
     version of the MLflow model SWEEP.DATASET.CLASS, tagged with its metrics, cost, threshold,
     preprocessing and stage key, under the alias champion. Choosing the same student again makes
     no second version.
@@ -55,15 +58,16 @@ def choose(
             name, storage = spec.name, spec.storage
         client = connect(tracking_uri or storage.mlflow_uri)
         runs = registry.finished_candidates(client, name)
-        choices = registry.choose(runs, registry.Limits(max_params, max_flops))
+        choices = registry.choose(runs, registry.Limits(max_params, max_flops, max_latency_ms))
         table = Table(title=f"champions of {name}")
         headings = (
             "model",
-            "structure",
+            "student",
             "chosen by",
             "test AUROC",
             "params",
             "FLOPs",
+            "ms",
             "candidates",
         )
         for heading in headings:
@@ -81,23 +85,25 @@ def choose(
                 "version": str(version.version),
                 "dataset": choice.dataset,
                 "normal_class": choice.normal_class,
-                "structure": tags["structure"],
+                "student": tags["student"],
                 "stage_key": tags["stage_key"],
                 "chosen_by": registry.choosing_metric(choice.run),
                 "auroc": metrics["auroc"],
                 "test_auroc": metrics["test_auroc"],
                 "params": int(metrics["params"]),
                 "flops": int(metrics["flops"]),
+                "latency_ms": metrics["latency_ms"],
                 "threshold": metrics["threshold"],
             }
             rows.append(row)
             table.add_row(
                 f"{model}/{version.version}",
-                tags["structure"],
+                tags["student"],
                 f"{row['chosen_by']:.4f}",
                 f"{row['test_auroc']:.4f}",
                 f"{row['params']:,}",
                 f"{row['flops']:,}",
+                f"{row['latency_ms']:.2f}",
                 str(choice.candidates),
             )
         return Answer({"sweep": name, "champions": rows}, table, exit_code=len(rows) < len(choices))

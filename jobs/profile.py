@@ -7,78 +7,143 @@ if __name__ == "__main__":
     # Import from the project, not from this folder: its profile.py is not the library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
-from kd_models.complexity import Complexity
-from kd_models.data import dataset_row
-from kd_models.pkdgan import TEACHER_WIDTHS, NetworkConfig
+from kd_models.complexity import complexity, latency_ms
+from kd_models.data import DatasetRow, dataset_row
+from kd_models.eca_mkdad import SCORING_LAYERS, FeatureDetector, StudentConfig
+from kd_models.networks.gan import IMAGE_SIZE
+from kd_models.networks.vgg import SMALLEST_IMAGE, STUDENT_BLOCKS, Teacher
+from kd_models.pkdgan import TEACHER_WIDTHS, GanDetector, NetworkConfig
+from kd_models.placements import placement as placement_of
+from kd_models.step import Detector
 from kd_models.values import nearest
 from orchestrator.cli import Answer, JsonFlag, job, respond
 from orchestrator.errors import UserError
+from orchestrator.methods import METHODS
 from orchestrator.progress import Say
-from orchestrator.results import network_cost
-
-METHODS = ("pkdgan",)
 
 app = job()
 
 
 @app.command()
 def profile(
-    dataset: Annotated[str, typer.Option(help="Gives channels and the paper's student widths.")],
-    method: Annotated[str, typer.Option(help="Distillation method.")] = "pkdgan",
+    dataset: Annotated[str, typer.Option(help="Gives image size, channels and default widths.")],
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "pkdgan",
     student_widths: Annotated[
-        str | None, typer.Option(help="Such as 8,16,64; default the paper's for the dataset.")
+        str | None,
+        typer.Option(
+            help="pkdgan: such as 8,16,64; default the paper's for the dataset. "
+            "eca_mkdad: lightweight or full."
+        ),
     ] = None,
-    teacher_widths: Annotated[str, typer.Option(help="Such as 64,128,256.")] = ",".join(
+    teacher_widths: Annotated[str, typer.Option(help="pkdgan: such as 64,128,256.")] = ",".join(
         map(str, TEACHER_WIDTHS)
     ),
+    placement: Annotated[
+        str, typer.Option(help="eca_mkdad: mkdad, eca, eca-all, eca-null, se or scse.")
+    ] = "eca",
+    image_size: Annotated[
+        int | None, typer.Option(help="eca_mkdad: pixels a side; default the dataset's.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in the batch that is counted.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
-    """Count parameters and FLOPs of a teacher and its student.
+    """Count parameters and FLOPs of a teacher and its student, and measure their latency.
 
-    Both are counted by fvcore for one image (one multiply-accumulate = 1 FLOP), generator only,
-    as in the paper. The ratios are the true ones; the paper's differ because it divides rounded
-    numbers (docs/adr/0001).
+    Counted by fvcore for one batch (one multiply-accumulate = 1 FLOP), as in the papers; of
+    pkdgan the generator only. `deployed` is all that must run to score images: of eca_mkdad the
+    teacher too. Latency is the batch's, in eager PyTorch on one CPU thread of this machine.
+    The ratios are the true ones; the papers' differ because they divide rounded numbers
+    (docs/adr/0001).
     """
 
     def work(log: Console, say: Say) -> Answer:
-        if method not in METHODS:
+        row = dataset_row(dataset)
+        if method == "pkdgan":
+            title, teacher, detector = _pkdgan(row, student_widths, teacher_widths)
+            size = IMAGE_SIZE
+        elif method == "eca_mkdad":
+            title, teacher, detector = _eca_mkdad(placement, student_widths)
+            size = row.image_size if image_size is None else image_size
+            if size < SMALLEST_IMAGE:
+                raise UserError(f"--image-size {size}: expected at least {SMALLEST_IMAGE}")
+        else:
             raise UserError(
                 f"--method {method} is none of {', '.join(METHODS)}{nearest(method, METHODS)}"
             )
-        row = dataset_row(dataset)
-        widths = row.student_widths
-        if student_widths is not None:
-            widths = _widths("--student-widths", student_widths)
-        teacher = _cost(row.channels, _widths("--teacher-widths", teacher_widths))
-        student = _cost(row.channels, widths)
-        ratio = {
-            "params": teacher.params / student.params,
-            "flops": teacher.flops / student.flops,
+        scorer = detector.scorer().eval()
+        example = torch.zeros(batch, detector.channels, size, size)
+        costs = {
+            "teacher": _cost(teacher, example),
+            "student": _cost(scorer.student, example),
         }
-        data = {
-            "teacher": {"params": teacher.params, "flops": teacher.flops},
-            "student": {"params": student.params, "flops": student.flops},
-            "ratio": ratio,
+        deployed = [costs["student"]] + [costs["teacher"]] * (scorer.teacher is not None)
+        costs["deployed"] = {
+            "params": sum(cost["params"] for cost in deployed),
+            "flops": sum(cost["flops"] for cost in deployed),
+            "latency_ms": latency_ms(scorer, example),
         }
-        table = Table(title=f"{method} on {dataset}, student {'-'.join(map(str, widths))}")
-        for heading in ("", "params", "FLOPs"):
+        ratio = {name: costs["teacher"][name] / costs["student"][name] for name in costs["teacher"]}
+        table = Table(
+            title=f"{method} on {dataset}, {title}, batch {batch} x {size} x {size}",
+            caption="latency: one CPU thread; ratio: teacher to student",
+        )
+        for heading in ("", "params", "FLOPs", "ms"):
             table.add_column(heading, justify="right" if heading else "left")
-        for name, cost in (("teacher", teacher), ("student", student)):
-            table.add_row(name, f"{cost.params:,}", f"{cost.flops:,}")
-        table.add_row("ratio", f"{ratio['params']:.2f}", f"{ratio['flops']:.2f}")
-        return Answer(data, table)
+        for name, cost in costs.items():
+            table.add_row(
+                name, f"{cost['params']:,}", f"{cost['flops']:,}", f"{cost['latency_ms']:.3f}"
+            )
+        table.add_row("ratio", *(f"{value:.2f}" for value in ratio.values()))
+        return Answer({**costs, "ratio": ratio}, table)
 
     respond(work, as_json)
 
 
-def _cost(channels: int, widths: tuple[int, int, int]) -> Complexity:
-    return network_cost(NetworkConfig(channels=channels, widths=widths))
+def _pkdgan(
+    row: DatasetRow, student_widths: str | None, teacher_widths: str
+) -> tuple[str, nn.Module, Detector]:
+    widths = row.student_widths
+    if student_widths is not None:
+        widths = _widths("--student-widths", student_widths)
+    student, teacher = (
+        NetworkConfig(channels=row.channels, widths=w)
+        for w in (widths, _widths("--teacher-widths", teacher_widths))
+    )
+    title = f"student {'-'.join(map(str, widths))}"
+    return title, teacher.generator(), GanDetector(network=student, distance="mse")
+
+
+def _eca_mkdad(placement: str, width: str | None) -> tuple[str, nn.Module, Detector]:
+    width = width or "lightweight"
+    if width not in STUDENT_BLOCKS:
+        raise UserError(
+            f"--student-widths {width} is none of {', '.join(STUDENT_BLOCKS)}"
+            f"{nearest(width, STUDENT_BLOCKS)}"
+        )
+    try:
+        name = placement_of(placement).name
+    except ValueError as error:
+        raise UserError(f"--placement: {error}") from None
+    detector = FeatureDetector(
+        student=StudentConfig(placement=name, width=width),  # type: ignore[arg-type]
+        layers=SCORING_LAYERS,
+        lambda_=0,
+        teacher="",
+    )
+    return f"student {name} {width}", Teacher(), detector
+
+
+def _cost(network: nn.Module, example: torch.Tensor) -> dict[str, Any]:
+    return {**asdict(complexity(network, example)), "latency_ms": latency_ms(network, example)}
 
 
 def _widths(option: str, text: str) -> tuple[int, int, int]:

@@ -7,9 +7,12 @@ if __name__ == "__main__":
     # Import from the project, not from this folder: its profile.py is not the library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console, Group
 from torch import Tensor
 
@@ -23,11 +26,15 @@ from kd_models.data import (
     read_image,
     to_model_input,
 )
+from kd_models.localisation import heat_maps, localisation_metrics
 from kd_models.metrics import auroc, rates
 from kd_models.package import Package
 from orchestrator.cli import Answer, JsonFlag, job, respond
 from orchestrator.progress import Say
 from orchestrator.spec import StorageSpec
+
+SMALLEST_PICTURE = 256
+"""pixels a side of a heat map's picture"""
 
 app = job()
 
@@ -38,7 +45,8 @@ def score(
     images: Annotated[
         str,
         typer.Argument(
-            help="An image, a folder of images, or a dataset (digits, fmnist, folder:PATH, ...)."
+            help="An image, a folder of images, or a dataset (digits, fmnist, folder:PATH, "
+            "mvtec:PATH, ...)."
         ),
     ],
     data: Annotated[
@@ -47,12 +55,18 @@ def score(
     unreadable: Annotated[
         str, typer.Option(help="What to do with an image that cannot be read: stop or skip.")
     ] = "stop",
+    heatmaps: Annotated[
+        Path | None,
+        typer.Option(help="Draw where each image is novel, as a picture below this folder."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Score images and call each normal or novel.
 
     A score at or above the student's threshold is novel. Of a dataset it is the test split that
-    is scored, with the student's own normal class, and the AUROC is printed with it.
+    is scored, with the student's own normal class, and the AUROC is printed with it; where its
+    images have masks, --heatmaps adds how well the novel pixels are found (pixel AUROC and PRO).
+    Heat maps are drawn on one scale, that of the hottest.
     """
 
     def work(log: Console, say: Say) -> Answer:
@@ -60,14 +74,17 @@ def score(
             raise DataError(f"--unreadable {unreadable}: expected stop or skip")
         student = Package.load(package)
         if Path(images).exists():
-            return _score_files(student, Path(images), unreadable == "skip", say)
+            return _score_files(student, Path(images), unreadable == "skip", heatmaps, say)
         root = data or StorageSpec().data_path
-        return _score_dataset(student, images, root, "skip" if unreadable == "skip" else "stop")
+        skip: Literal["stop", "skip"] = "skip" if unreadable == "skip" else "stop"
+        return _score_dataset(student, images, root, skip, heatmaps)
 
     respond(work, as_json)
 
 
-def _score_files(student: Package, path: Path, skip: bool, say: Say) -> Answer:
+def _score_files(
+    student: Package, path: Path, skip: bool, heatmaps: Path | None, say: Say
+) -> Answer:
     files = sorted(image_paths(path)) if path.is_dir() else [path]
     if not files:
         raise DataError(f"there is no image in {path}")
@@ -87,16 +104,23 @@ def _score_files(student: Package, path: Path, skip: bool, say: Say) -> Answer:
     prepared = student.config.preprocessing
     x = to_model_input(inputs, image_size=prepared.image_size, channels=prepared.channels)
     rows = _rows(student, readable, student.score(x))
+    if heatmaps is not None:
+        root = path if path.is_dir() else path.parent
+        _draw(student, x, [str(Path(file).relative_to(root)) for file in readable], heatmaps)
     return Answer({**_summary(student, rows), "images": rows}, _lines(student, rows))
 
 
 def _score_dataset(
-    student: Package, name: str, root: Path, unreadable: Literal["stop", "skip"]
+    student: Package,
+    name: str,
+    root: Path,
+    unreadable: Literal["stop", "skip"],
+    heatmaps: Path | None,
 ) -> Answer:
     dataset_row(name)
     prepared = student.config.preprocessing
     task = one_class(
-        load(name, root, unreadable=unreadable),
+        load(name, root, unreadable=unreadable, classes=(student.config.normal_class,)),
         student.config.normal_class,
         image_size=prepared.image_size,
         channels=prepared.channels,
@@ -112,11 +136,32 @@ def _score_dataset(
         "fpr": found.fpr,
         "fnr": found.fnr,
     }
+    if heatmaps is not None:
+        maps = _draw(student, task.test, names, heatmaps)
+        if task.masks is not None and task.masked is not None:
+            quality |= localisation_metrics(maps, task.masks, task.masked)
     text = ", ".join(f"{metric} {value:.6f}" for metric, value in quality.items())
     return Answer(
         {**_summary(student, rows), **quality, "images": rows},
         Group(_lines(student, rows), f"{name}, the whole test split: {text}"),
     )
+
+
+def _draw(student: Package, x: Tensor, names: Sequence[str], folder: Path) -> NDArray[np.float32]:
+    """Draw the heat maps of images (N, C, S, S), and return them (N, S, S)."""
+    from PIL import Image
+
+    from orchestrator.figures import overlay  # matplotlib takes a second to import
+
+    maps: NDArray[np.float32] = heat_maps(student.scorer(), x).numpy()
+    hottest = float(maps.max())
+    enlarge = max(1, -(-SMALLEST_PICTURE // x.shape[-1]))
+    for name, image, heat in zip(names, x.numpy(), maps, strict=True):
+        pixels = (overlay(image, heat, hottest) * 255).round().astype(np.uint8)
+        file = folder / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(file)
+    return maps
 
 
 def _rows(student: Package, names: list[str] | tuple[str, ...], scores: Tensor) -> list[dict]:

@@ -39,6 +39,10 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write the tables, the plot and the results into this folder."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train every student of a sweep file, share what they share, and compare them.
@@ -53,7 +57,7 @@ def sweep(
 
     def work(log: Console, say: Say) -> Answer:
         spec = read_spec(file, overrides or ())
-        return _plan(spec, say) if dry_run else _run(spec, address, log, say)
+        return _plan(spec, say) if dry_run else _run(spec, address, report, log, say)
 
     respond(work, as_json)
 
@@ -97,11 +101,13 @@ def _plan_table(plan: Plan, data: dict[str, object]) -> Table:
     return table
 
 
-def _run(spec: SweepSpec, address: str | None, log: Console, say: Say) -> Answer:
+def _run(
+    spec: SweepSpec, address: str | None, report: Path | None, log: Console, say: Say
+) -> Answer:
     if not (address or os.environ.get("RAY_ADDRESS")):
         local_ray.prepare()
     from orchestrator.progress import display_for, duration
-    from orchestrator.report import candidates_table
+    from orchestrator.report import candidates_table, compare, comparison_table, write_report
     from orchestrator.sweep import run_sweep
 
     outcome = run_sweep(spec, address, lambda: display_for(log), say)
@@ -110,6 +116,9 @@ def _run(spec: SweepSpec, address: str | None, log: Console, say: Say) -> Answer
             say(f"{result.status}: {result.candidate.name()}: {result.reason}")
     for problem in outcome.tracking_problems:
         say(f"error: MLflow lacks part of this sweep ({problem}); run the same command again")
+    if report is not None:
+        write_report(outcome.results, spec.evaluation.protocol, report)
+    compared = compare(outcome.results)
     uri = spec.storage.mlflow_uri
     look = uri if uri.startswith("http") else f"mlflow server --backend-store-uri {uri}"
     data = {
@@ -123,6 +132,7 @@ def _run(spec: SweepSpec, address: str | None, log: Console, say: Say) -> Answer
     }
     text = Group(
         candidates_table(outcome.results, spec.evaluation.protocol),
+        *([comparison_table(compared)] if len(compared) > 1 else []),
         f"{outcome.trained} stages trained, {outcome.reused} reused, {duration(outcome.seconds)}.",
         f"Compare them in the MLflow UI, experiment {spec.name}: {look}",
     )

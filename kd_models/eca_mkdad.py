@@ -95,11 +95,8 @@ class FeatureScorer(Scorer):
         return score
 
     def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
-        """Return for every scoring layer what student and teacher see, and where they differ.
-
-        Each (B, H, W): means over channels of the student's map, the teacher's map, and their
-        absolute difference (Fig. 9).
-        """
+        """As Scorer.maps, of the scoring layers (Fig. 9): means over channels of the student's
+        map, of the teacher's, and of their absolute difference."""
         student, teacher = self.student(x_BCSS), self.teacher(x_BCSS)
         pairs = {layer: (student[layer - 1], teacher[layer - 1]) for layer in self._layers}
         return {

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
-from kd_models.eca_mkdad import FeatureScorer
 from kd_models.metrics import auroc
 from kd_models.scoring import Scorer, batch_of
 from kd_models.world import World
@@ -53,7 +51,7 @@ class Localisation:
 
 
 def localise(
-    scorer: FeatureScorer,
+    scorer: Scorer,
     images: Tensor,
     scores: NDArray[np.float64],
     novel: NDArray[np.bool_],
@@ -76,13 +74,10 @@ def localise(
     place = {row: index for index, row in enumerate(rows)}
     maps = world.map_rows(lambda part: heat_maps(scorer, part), images[rows]).cpu().numpy()
     metrics: dict[str, float] = {}
-    if masks is not None and known:
-        true, found = masks[known].cpu().numpy(), maps[[place[row] for row in known]]
-        if true.any():
-            metrics = {
-                "pixel_auroc": pixel_auroc(found, true),
-                "pro": per_region_overlap(found, true),
-            }
+    if masks is not None and masked is not None:
+        everywhere = np.zeros((len(images), *maps.shape[1:]), dtype=maps.dtype)
+        everywhere[rows] = maps
+        metrics = localisation_metrics(everywhere, masks, masked)
     shown = []
     for caption, row in chosen.items():
         with torch.no_grad():
@@ -136,12 +131,26 @@ def _attribution(scorer: Scorer, images: Tensor) -> Tensor:
 
 
 def _smoothed(maps: Tensor) -> Tensor:
+    from scipy import ndimage  # a second to import, and only localisation needs it
+
     scale = maps.shape[-1] / _OF_SIZE
     width = max(1, round(OPENING * scale))
     smooth = ndimage.gaussian_filter(
         maps.cpu().numpy(), sigma=SIGMA * scale, axes=(1, 2), mode="nearest"
     )
     return torch.from_numpy(ndimage.grey_opening(smooth, size=(1, width, width))).to(maps.device)
+
+
+def localisation_metrics(
+    maps: NDArray[np.floating], masks: Tensor, masked: Tensor
+) -> dict[str, float]:
+    """Return ``pixel_auroc`` and ``pro`` of maps (N, S, S) over the images that ``masked`` (N,)
+    says have masks (N, S, S); nothing where these mark no pixel, or leave none."""
+    known = masked.cpu().numpy()
+    found, true = maps[known], masks.cpu().numpy()[known]
+    if not true.any() or true.all():
+        return {}
+    return {"pixel_auroc": pixel_auroc(found, true), "pro": per_region_overlap(found, true)}
 
 
 def pixel_auroc(maps: NDArray[np.floating], masks: NDArray[np.bool_]) -> float:
@@ -164,6 +173,8 @@ def per_region_overlap(
     Raises:
         ValueError: no novel pixel, or no normal one.
     """
+    from scipy import ndimage
+
     weight = np.zeros(masks.shape)
     regions = 0
     for image, mask in enumerate(masks):

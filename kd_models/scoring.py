@@ -21,6 +21,11 @@ class Scorer(nn.Module):
         self.student = student
         self.teacher = teacher
 
+    def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+        """Return by distillation layer, each (B, H, W), what the student sees, what the teacher
+        sees, and where they differ; nothing where no teacher is compared with."""
+        return {}
+
     def load(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor] | None = None
     ) -> None:

@@ -1,9 +1,18 @@
-"""Pictures of a detector's scores. Figure objects only: safe in any thread, no display."""
+"""Pictures of what a detector does. Figure objects only: safe in any thread, no display."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from kd_models.localisation import Shown
 from kd_models.metrics import auroc, roc_curve
 from orchestrator.record import Scores
+from orchestrator.report import Compared
 
 
 def roc_figure(scores: Scores, title: str) -> Figure:
@@ -42,3 +51,120 @@ def score_figure(scores: Scores, threshold: float, title: str) -> Figure:
     axes.set(title=title, xlabel="novelty score", ylabel="density")
     axes.legend()
     return figure
+
+
+def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Figure:
+    """Draw for each image: itself, its heat map laid over it, and its mask where there is one.
+
+    Heat is drawn on one scale for all images, so that normal ones stay cold.
+    """
+    masks = any(one.mask is not None for one in shown)
+    columns = 3 if masks else 2
+    figure = Figure(figsize=(2.4 * columns, 2.6 * len(shown) + 0.4), layout="constrained")
+    figure.suptitle(title)
+    hottest = max(float(one.heat.max()) for one in shown) or 1.0
+    for one, row in zip(shown, figure.subplots(len(shown), columns, squeeze=False), strict=True):
+        image = displayed(one.image)
+        verdict = "novel" if one.score >= threshold else "normal"
+        _picture(row[0], image, f"{one.caption}\nscore {one.score:.4g}, called {verdict}")
+        _picture(row[1], overlay(one.image, one.heat, hottest), "heat map")
+        if masks:
+            if one.mask is None:
+                row[2].set_axis_off()
+            else:
+                _picture(row[2], one.mask, "mask", cmap="gray", vmin=0, vmax=1)
+    return figure
+
+
+def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
+    """Draw what student and teacher see, layer by layer, and where they differ, as ECA_MKDAD's
+    Fig. 9: of the highest-scoring novel image and of a typical normal one.
+
+    Both images share a layer's scales: darker is more.
+    """
+    novel = next(one for one in shown if one.novel)
+    normal = [one for one in shown if not one.novel][-1]
+    rows = [(layer, one) for layer in novel.layers for one in (normal, novel)]
+    figure = Figure(figsize=(8, 2 * len(rows) + 0.4), layout="constrained")
+    figure.suptitle(title)
+    for (layer, one), row in zip(rows, figure.subplots(len(rows), 4, squeeze=False), strict=True):
+        both = np.stack([normal.layers[layer], novel.layers[layer]])
+        maps = (float(both[:, :2].min()), float(both[:, :2].max()))
+        difference = (0.0, float(both[:, 2].max()))
+        _picture(row[0], displayed(one.image), f"pool {layer}: {one.caption.partition(':')[0]}")
+        for axes, values, name, (low, high) in zip(
+            row[1:],
+            one.layers[layer],
+            ("student", "teacher", "difference"),
+            (maps, maps, difference),
+            strict=True,
+        ):
+            _picture(axes, values, name, cmap="Blues", vmin=low, vmax=high)
+    return figure
+
+
+def overlay(
+    image: NDArray[np.float32], heat: NDArray[np.float32], hottest: float
+) -> NDArray[np.float32]:
+    """Lay a heat map (S, S) over its image (C, S, S): colours (S, S, 3) from 0 to 1.
+
+    The hotter, the less of the image is left; ``hottest`` is where the scale ends.
+    """
+    strength = (heat / hottest).clip(0, 1)[..., None] if hottest > 0 else heat[..., None]
+    colours = colormaps["inferno"](strength[..., 0])[..., :3]
+    shade: NDArray[np.float32] = displayed(image).mean(-1, keepdims=True)
+    visible = 0.85 * strength**0.5
+    mixed: NDArray[np.float32] = (1 - visible) * shade + visible * colours
+    return mixed
+
+
+def comparison_figure(compared: Sequence[Compared]) -> Figure:
+    """Draw AUROC and inference time of every kind of student, as ECA_MKDAD's Fig. 5 and 6.
+
+    One bar for each dataset and normal class; a dot for every seed where there are several.
+    """
+    tasks = list(dict.fromkeys(task for one in compared for task in one.aurocs))
+    width = max(6.0, 0.5 * len(compared) * len(tasks) + 2)
+    figure = Figure(figsize=(width, 7), layout="constrained")
+    quality, time = figure.subplots(2, 1, sharex=True)
+    bar = 0.8 / len(tasks)
+    for index, task in enumerate(tasks):
+        colour = f"C{index}"
+        for place, one in enumerate(compared):
+            if task not in one.aurocs:
+                continue
+            x = place + (index - (len(tasks) - 1) / 2) * bar
+            found, cost = one.aurocs[task], one.cost[task]
+            label = task if place == 0 else None
+            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=label)
+            quality.annotate(
+                f"{np.mean(found):.3f}",
+                (x, float(np.mean(found))),
+                ha="center",
+                va="bottom",
+                size=7,
+            )
+            if len(found) > 1:
+                quality.plot([x] * len(found), found, "k.", markersize=3)
+            time.bar(x, cost.latency_ms, bar * 0.9, color=colour, alpha=0.35)
+            time.bar(x, cost.student_latency_ms, bar * 0.9, color=colour)
+    lowest = min(min(found) for one in compared for found in one.aurocs.values())
+    quality.set(ylabel="AUROC", ylim=(max(0.0, lowest - 0.05), 1.02))
+    time.set(ylabel="ms for an image (one CPU thread)\ndark: student, light: deployed")
+    time.set_xticks(
+        range(len(compared)), [one.student for one in compared], rotation=20, ha="right"
+    )
+    figure.legend(*quality.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
+
+
+def displayed(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn an image (C, S, S) in [-1, 1] into one that matplotlib draws, (S, S, 3)."""
+    colours = np.broadcast_to(image, (3, *image.shape[1:]))
+    return ((colours + 1) / 2).clip(0, 1).transpose(1, 2, 0)
+
+
+def _picture(axes: Axes, values: NDArray, title: str, **options: Any) -> None:
+    axes.imshow(values, **options)
+    axes.set_title(title, fontsize=7)
+    axes.set_axis_off()

@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
@@ -13,13 +13,14 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from kd_models.package import CONFIG, Package, PackageConfig
+from kd_models.package import CONFIG, TEACHER, Package, PackageConfig
 from kd_models.values import nearest
 from orchestrator.errors import UserError
 from orchestrator.keys import sha256
-from orchestrator.tracking import PACKAGE
+from orchestrator.tracking import PACKAGE, teacher_artifact
 
 CHAMPION = "champion"
+MODEL = "student"
 
 _METRICS = (
     "auroc",
@@ -29,9 +30,10 @@ _METRICS = (
     "fpr",
     "fnr",
     "threshold",
-    "params",
-    "flops",
+    "latency_ms",
+    "student_latency_ms",
 )
+_COUNTS = ("params", "flops", "student_params", "student_flops")
 
 
 class RegistryError(UserError):
@@ -44,11 +46,12 @@ class Limits:
 
     params: int | None = None
     flops: int | None = None
+    latency_ms: float | None = None
 
     def allow(self, run: Run) -> bool:
-        metrics = run.data.metrics
-        return (self.params is None or metrics["params"] <= self.params) and (
-            self.flops is None or metrics["flops"] <= self.flops
+        """Whether all that must be deployed, a teacher too, is within the limits."""
+        return all(
+            limit is None or run.data.metrics[name] <= limit for name, limit in asdict(self).items()
         )
 
 
@@ -100,7 +103,12 @@ def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
             filter_string="tags.role = 'candidate' AND attributes.status = 'FINISHED'",
             page_token=token,
         )
-        runs += [run for run in page if run.data.tags.get("complete")]
+        # A run from before costs had a latency is complete once its sweep is run again.
+        runs += [
+            run
+            for run in page
+            if run.data.tags.get("complete") and "latency_ms" in run.data.metrics
+        ]
         token = page.token
         if not token:
             break
@@ -141,8 +149,8 @@ def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:
     tags = _version_tags(client, run)
     version = _registered(client, name, tags["stage_key"])
     if version is None:
-        assert run.outputs is not None
-        model_id = run.outputs.model_outputs[0].model_id
+        with tempfile.TemporaryDirectory() as folder:
+            model_id = _export(_package_of(client, run.info.run_id, Path(folder)), run)
         version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
     else:
         for key, value in tags.items():
@@ -163,23 +171,57 @@ def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
         raise RegistryError(f"{destination} is there already; give a new or empty folder")
     version = _resolve(client, model)
     with tempfile.TemporaryDirectory() as folder:
-        downloaded = mlflow.artifacts.download_artifacts(
-            run_id=version.tags["run_id"], artifact_path=PACKAGE, dst_path=folder
-        )
-        package = Package.load(Path(downloaded))
-        shutil.copytree(downloaded, destination, dirs_exist_ok=True)
+        package = _package_of(client, version.tags["run_id"], Path(folder))
+        shutil.copytree(Path(folder) / PACKAGE, destination, dirs_exist_ok=True)
     return package
+
+
+def _package_of(client: MlflowClient, run_id: str, folder: Path) -> Package:
+    """Download a student's package into ``folder``, with its pretrained teacher if it has one."""
+
+    def get(run: str, path: str) -> Path:
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=run, artifact_path=path, dst_path=str(folder)
+            )
+        )
+
+    package = get(run_id, PACKAGE)
+    config = PackageConfig.model_validate_json((package / CONFIG).read_text())
+    if config.detector.pretrained:
+        sweep_run = client.get_run(run_id).data.tags["mlflow.parentRunId"]
+        get(sweep_run, teacher_artifact(config.detector.pretrained)).replace(package / TEACHER)
+    return Package.load(package)
+
+
+def _export(package: Package, run: Run) -> str:
+    """Log a student to its run as an MLflow model; return the model's id."""
+    import numpy as np
+    from mlflow.models import infer_signature
+    from mlflow.pytorch import log_model
+
+    shape = package.config.preprocessing
+    example = np.zeros((2, shape.channels, shape.image_size, shape.image_size), dtype=np.float32)
+    # Only an active run puts a model into its own experiment.
+    with mlflow.start_run(run_id=run.info.run_id):
+        info = log_model(
+            package.scorer(),
+            name=MODEL,
+            input_example=example,
+            signature=infer_signature(example, np.zeros(2, dtype=np.float32)),
+            serialization_format="pt2",  # an exported graph: nothing in it is pickled
+            pip_requirements=["torch"],
+        )
+    return str(info.model_id)
 
 
 def _version_tags(client: MlflowClient, run: Run) -> dict[str, str]:
     config = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{PACKAGE}/{CONFIG}")
     package = PackageConfig.model_validate_json(config)
     tags = {name: repr(run.data.metrics[name]) for name in _METRICS}
-    tags |= {name: str(int(run.data.metrics[name])) for name in ("params", "flops")}
-    tags |= {
-        name: run.data.tags[name]
-        for name in ("dataset", "normal_class", "method", "structure", "seed", "stage_key")
-    }
+    tags |= {name: str(int(run.data.metrics[name])) for name in _COUNTS}
+    names = ("dataset", "normal_class", "method", "student", *package.axes, "seed", "stage_key")
+    tags |= {name: run.data.tags[name] for name in names}
     return tags | {
         "protocol": run.data.tags["complete"],
         "preprocessing": package.preprocessing.model_dump_json(),

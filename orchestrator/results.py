@@ -1,7 +1,7 @@
 """What a sweep came to: one result per candidate, read from the store."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,6 @@ from kd_models.step import Detector
 from orchestrator.plan import Candidate, Plan, Stage
 from orchestrator.record import Scores, read_history, read_scores
 from orchestrator.store import CorruptStage, Store
-
 
 LOCALISATION = ("pixel_auroc", "pro")
 """terms of a last epoch that say how well novelty is localised"""
@@ -33,7 +32,7 @@ class CandidateResult:
     evaluation: Evaluation | None = None
     teacher_auroc: float | None = None
     cost: Cost | None = None
-    localisation: Mapping[str, float] = MappingProxyType({})
+    localisation: Mapping[str, float] = field(default_factory=dict)
     """``pixel_auroc`` and ``pro``, where masks show what is novel"""
 
     @property

@@ -22,7 +22,6 @@ from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
 from orchestrator.pretrained import read_pretrained
 from orchestrator.progress import Display, Progress, Say
 from orchestrator.record import holds, is_trained
-from orchestrator.report import candidates_table, render_plain
 from orchestrator.results import CandidateResult, collect, cost, result_of
 from orchestrator.schedule import Schedule
 from orchestrator.searcher import PackSearcher
@@ -68,6 +67,10 @@ def facts_of(images: Mapping[str, ImageSet]) -> dict[str, DatasetFacts]:
     }
 
 
+def _unknown(name: str) -> Callable[[str], str]:
+    return lambda normal_class: f"unknown {name}"
+
+
 def _load(spec: SweepSpec, name: str, *, download: bool) -> ImageSet:
     row = dataset_row(name)
     wanted = spec.classes_of(name, tuple(row.classes))
@@ -92,8 +95,7 @@ def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]
             images = _load(spec, name, download=False)
         except DatasetMissing:
             say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
-            unknown = f"unknown {name}"
-            facts[name] = DatasetFacts(dataset_row(name), lambda _, unknown=unknown: unknown)
+            facts[name] = DatasetFacts(dataset_row(name), _unknown(name))
         else:
             facts |= facts_of({name: images})
     return facts
@@ -193,8 +195,7 @@ def run_sweep(
             display = stack.enter_context(contextlib.closing(display_of()))
             _tune(plan, images, teacher, store, schedule, log, display, len(finished))
     results = collect(plan, store, schedule.failed, schedule.skipped)
-    table = render_plain(candidates_table(results, spec.evaluation.protocol))
-    problems = log.close(lambda: tracker.finish_sweep(results, table))
+    problems = log.close(lambda: tracker.finish_sweep(results))
     return Outcome(
         results,
         trained=len(schedule.finished),

@@ -10,30 +10,31 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import mlflow.pytorch
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
-from mlflow.models import infer_signature
+from safetensors.torch import save_file
 
 from kd_models.data import dataset_row
+from kd_models.networks.vgg_weights import TeacherWeights
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
+from kd_models.values import spell
 from orchestrator.errors import UserError
-from orchestrator.figures import roc_figure, score_figure
+from orchestrator.figures import heat_map_figure, layer_figure, roc_figure, score_figure
 from orchestrator.plan import Plan, Stage
-from orchestrator.record import History, read_history, read_networks, read_scores
+from orchestrator.record import History, read_history, read_networks, read_scores, read_shown
+from orchestrator.report import write_report
 from orchestrator.results import CandidateResult, cost, evaluation_of
 from orchestrator.spec import StorageSpec
 from orchestrator.store import Store
 
-MODEL, PACKAGE = "student", "package"
+PACKAGE = "package"
 _METRICS_A_CALL = 1000
 _SQLITE = "sqlite:///"
 
@@ -51,6 +52,11 @@ class _KnownRun:
     """the protocol its final metrics were logged under, or empty"""
     role: str
     """``candidate`` or ``stage``"""
+
+
+def teacher_artifact(sha256: str) -> str:
+    """Return where in a sweep's own run the weights of a pretrained teacher are."""
+    return f"teachers/{sha256}.safetensors"
 
 
 def connect(uri: str) -> MlflowClient:
@@ -97,8 +103,15 @@ class Tracker:
         sweep_run = self._find_runs()
         self._sweep_run = sweep_run or self._create_sweep_run()
 
-    def start_sweep(self) -> None:
-        """Mark the sweep's own run as running, and keep the settings it runs with."""
+    def start_sweep(self, teacher: TeacherWeights | None = None) -> None:
+        """Mark the sweep's own run as running, and keep the settings it runs with.
+
+        Args:
+            teacher: pretrained, without which no student can be deployed. Kept here once: beside
+                every student it would be most of what a sweep stores.
+        """
+        if teacher is not None:
+            self._keep_teacher(teacher)
         self._client.update_run(self._sweep_run, status="RUNNING")
         settings = self._plan.spec.model_dump(mode="json")
         self._client.log_dict(self._sweep_run, settings, "sweep.yaml")
@@ -145,8 +158,7 @@ class Tracker:
             "gmean": evaluation.gmean,
             "fpr": evaluation.fpr,
             "fnr": evaluation.fnr,
-            "params": cost(stage).params,
-            "flops": cost(stage).flops,
+            **asdict(cost(stage)),
         }
         if result is not None and result.teacher_auroc is not None:
             final["teacher_auroc"] = result.teacher_auroc
@@ -155,13 +167,18 @@ class Tracker:
         metrics = [Metric(name, float(value), now, last) for name, value in final.items()]
         self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
         tags = self._tags(stage)
-        title = f"{tags['dataset']} {tags['normal_class']} {tags['structure']}"
-        self._client.log_figure(run.run_id, roc_figure(scores, title), "roc.png")
-        self._client.log_figure(
-            run.run_id, score_figure(scores, evaluation.threshold, title), "scores.png"
-        )
+        title = f"{tags['dataset']} {tags['normal_class']} {tags[stage.config.step.axis]}"
+        figures = {
+            "roc.png": roc_figure(scores, title),
+            "scores.png": score_figure(scores, evaluation.threshold, title),
+        }
+        if shown := read_shown(self._store, stage):
+            figures["heatmaps.png"] = heat_map_figure(shown, evaluation.threshold, title)
+            figures["layers.png"] = layer_figure(shown, title)
+        for name, figure in figures.items():
+            self._client.log_figure(run.run_id, figure, name)
         if result is not None:
-            self._log_student(run.run_id, stage, result)
+            self._log_package(run.run_id, stage, result)
         ended = {"complete": protocol, "status": "finished", "reason": ""}
         self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in ended.items()])
         self._client.set_terminated(run.run_id, "FINISHED")
@@ -175,8 +192,8 @@ class Tracker:
         )
         self._client.set_terminated(run.run_id, "FAILED" if status == "failed" else "KILLED")
 
-    def finish_sweep(self, results: list[CandidateResult], text: str) -> None:
-        """Close the sweep's own run with its table of candidates."""
+    def finish_sweep(self, results: list[CandidateResult]) -> None:
+        """Close the sweep's own run with its report."""
         statuses = [result.status for result in results]
         now = int(time.time() * 1000)
         kinds = ("finished", "failed", "skipped", "unfinished")
@@ -185,55 +202,43 @@ class Tracker:
             self._sweep_run,
             metrics=[Metric(f"candidates_{s}", float(n), now, 0) for s, n in counts.items()],
         )
-        self._client.log_text(self._sweep_run, text, "candidates.txt")
-        self._client.log_dict(
-            self._sweep_run, {"candidates": [r.as_row() for r in results]}, "candidates.json"
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            write_report(results, self._plan.spec.evaluation.protocol, Path(folder))
+            self._client.log_artifacts(self._sweep_run, folder)
         succeeded = counts["finished"] == len(statuses)
         self._client.set_terminated(self._sweep_run, "FINISHED" if succeeded else "FAILED")
 
-    def _log_student(self, run_id: str, stage: Stage, result: CandidateResult) -> None:
-        package = self._package(stage, result)
-        run = self._client.get_run(run_id)
-        if not (run.outputs and run.outputs.model_outputs):
-            scorer = package.scorer()
-            shape = package.config.preprocessing
-            example = np.zeros(
-                (2, shape.channels, shape.image_size, shape.image_size), dtype=np.float32
-            )
-            # Only an active run puts a model into its own experiment.
-            with mlflow.start_run(run_id=run_id):
-                mlflow.pytorch.log_model(
-                    scorer,
-                    name=MODEL,
-                    input_example=example,
-                    signature=infer_signature(example, np.zeros(2, dtype=np.float32)),
-                    serialization_format="pt2",  # an exported graph: nothing in it is pickled
-                    pip_requirements=["torch"],
-                )
+    def _keep_teacher(self, teacher: TeacherWeights) -> None:
+        name = teacher_artifact(teacher.sha256)
+        folder = name.rpartition("/")[0]
+        if any(file.path == name for file in self._client.list_artifacts(self._sweep_run, folder)):
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / Path(name).name
+            save_file(dict(teacher.state), file)
+            self._client.log_artifact(self._sweep_run, str(file), folder)
+
+    def _log_package(self, run_id: str, stage: Stage, result: CandidateResult) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            package.save(Path(folder))
+            self._package(stage, result).save(Path(folder))
             self._client.log_artifacts(run_id, folder, PACKAGE)
 
     def _package(self, stage: Stage, result: CandidateResult) -> Package:
-        config, step = stage.config, stage.config.step
-        assert step.student is not None
+        config, detector = stage.config, stage.config.step.detector
         assert result.evaluation is not None
         assert result.cost is not None
         evaluation, row = result.evaluation, dataset_row(config.dataset)
         return Package(
             PackageConfig(
-                method=config.method,
-                structure=result.candidate.structure,
+                axes=dict(result.candidate.axes),
                 dataset=config.dataset,
                 normal_class=config.normal_class,
                 normal_class_name=row.classes[config.normal_class],
                 seed=config.seed,
                 stage_key=stage.key,
-                network=step.student,
-                distance=step.distance,
+                detector=detector,  # type: ignore[arg-type]  # checked by pydantic
                 preprocessing=Preprocessing(
-                    image_size=config.image_size, channels=step.student.channels
+                    image_size=config.image_size, channels=detector.channels
                 ),
                 threshold=evaluation.threshold,
                 measured=Measured(
@@ -244,11 +249,10 @@ class Tracker:
                     gmean=evaluation.gmean,
                     fpr=evaluation.fpr,
                     fnr=evaluation.fnr,
-                    params=result.cost.params,
-                    flops=result.cost.flops,
+                    **asdict(result.cost),
                 ),
             ),
-            read_networks(self._store, stage.key)["student.generator"],
+            read_networks(self._store, stage.key)[config.step.scored],
         )
 
     def _experiment(self, storage: StorageSpec) -> str:
@@ -277,9 +281,9 @@ class Tracker:
                     sweep_run = str(run.info.run_id)
                 elif key := tags.get("stage_key"):
                     epoch = int(run.data.metrics.get("epoch", 0))
-                    self._runs[key] = _KnownRun(
-                        run.info.run_id, epoch, tags.get("complete", ""), tags["role"]
-                    )
+                    # A run logged before costs had a latency is brought up to date.
+                    complete = tags.get("complete", "") if "latency_ms" in run.data.metrics else ""
+                    self._runs[key] = _KnownRun(run.info.run_id, epoch, complete, tags["role"])
             token = page.token
             if not token:
                 return sweep_run
@@ -317,6 +321,7 @@ class Tracker:
     def _tags(self, stage: Stage) -> dict[str, str]:
         config = stage.config
         candidate = self._plan.candidate_of.get(stage.key)
+        axes = candidate.axes if candidate else {config.step.axis: config.step.name}
         return {
             "mlflow.parentRunId": self._sweep_run,
             "role": "candidate" if candidate else "stage",
@@ -324,8 +329,9 @@ class Tracker:
             "method": config.method,
             "dataset": config.dataset,
             "normal_class": config.normal_class,
-            "structure": candidate.structure if candidate else config.step.structure,
-            "step": config.step.structure,
+            **{name: spell(value) for name, value in axes.items()},
+            "student": " ".join(map(spell, axes.values())),
+            "step": config.step.name,
             "seed": str(config.seed),
             "stage_key": stage.key,
             "parent_keys": ",".join(stage.parents),
@@ -333,7 +339,8 @@ class Tracker:
 
     def _create_run(self, stage: Stage, tags: dict[str, str]) -> str:
         config = stage.config
-        name = f"{config.dataset}-{config.normal_class}-{tags['structure']}-seed{config.seed}"
+        variant = tags[config.step.axis]
+        name = f"{config.dataset}-{config.normal_class}-{variant}-seed{config.seed}"
         run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
         meta = MetaDataset(  # type: ignore[abstract]
             source=CodeDatasetSource(
