@@ -15,7 +15,7 @@ from kd_models.metrics import auroc
 from kd_models.scoring import Scorer, batch_of
 from kd_models.world import World
 
-SIGMA, OPENING = 4.0, 5
+SIGMA, OPENING = 4.0, 3
 """pixels at 128 x 128, scaled with the image: the Gaussian's deviation, the opening's width"""
 
 _OF_SIZE = 128

@@ -1,17 +1,16 @@
 """From a spec to candidates, the distinct stages they need, and packs. Pure: no Ray, no I/O."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
 
-from pydantic import SerializeAsAny
-
 from kd_models.data import DatasetRow, resolve_class
+from kd_models.eca_mkdad import DistilConfig
+from kd_models.pkdgan import StepConfig
 from kd_models.recipe import Recipe
-from kd_models.step import Step
 from kd_models.values import Value, spell
 from orchestrator.keys import SCHEMA, canonical_json, sha256
 from orchestrator.spec import SweepSpec
@@ -24,7 +23,7 @@ class StageConfig(Value):
     dataset: str
     normal_class: str
     image_size: int
-    step: SerializeAsAny[Step]
+    step: StepConfig | DistilConfig
     recipe: Recipe
     seed: int
 
@@ -163,8 +162,13 @@ class DatasetFacts:
     """What planning has to know of a dataset."""
 
     row: DatasetRow
-    fingerprint: Callable[[str], str]
-    """of the content that is used where a class is the normal one"""
+    fingerprint: str
+    """of its content"""
+    class_fingerprints: Mapping[str, str] | None = None
+    """of the content that is used for each normal class, where that is not all of it"""
+
+    def fingerprint_of(self, normal_class: str) -> str:
+        return (self.class_fingerprints or {}).get(normal_class, self.fingerprint)
 
 
 def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: str = "") -> Plan:
@@ -199,7 +203,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
                     recipe=recipe,
                     seed=seed,
                 )
-                stage = Stage(config, fact.fingerprint(normal_class), tuple(keys))
+                stage = Stage(config, fact.fingerprint_of(normal_class), tuple(keys))
                 stages.setdefault(stage.key, stage)
                 keys.append(stage.key)
             candidate = Candidate(

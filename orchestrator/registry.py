@@ -68,7 +68,7 @@ class Choice:
     def registered_name(self, sweep: str) -> str:
         """Return the model's name in the registry, which allows no slash and no colon."""
         dataset = self.dataset
-        if dataset.startswith("folder:"):
+        if ":" in dataset:
             # Two folders may end in the same name.
             dataset = f"{Path(dataset).name}-{sha256(dataset)[:6]}"
         return ".".join(
@@ -149,8 +149,7 @@ def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:
     tags = _version_tags(client, run)
     version = _registered(client, name, tags["stage_key"])
     if version is None:
-        with tempfile.TemporaryDirectory() as folder:
-            model_id = _export(_package_of(client, run.info.run_id, Path(folder)), run)
+        model_id = _exported(client, run.info.run_id)
         version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
     else:
         for key, value in tags.items():
@@ -194,8 +193,16 @@ def _package_of(client: MlflowClient, run_id: str, folder: Path) -> Package:
     return Package.load(package)
 
 
-def _export(package: Package, run: Run) -> str:
-    """Log a student to its run as an MLflow model; return the model's id."""
+def _exported(client: MlflowClient, run_id: str) -> str:
+    """Return the id of a student's MLflow model, logged to its run unless it was."""
+    outputs = client.get_run(run_id).outputs
+    if outputs and outputs.model_outputs:
+        return str(outputs.model_outputs[0].model_id)
+    with tempfile.TemporaryDirectory() as folder:
+        return _export(_package_of(client, run_id, Path(folder)), run_id)
+
+
+def _export(package: Package, run_id: str) -> str:
     import numpy as np
     from mlflow.models import infer_signature
     from mlflow.pytorch import log_model
@@ -203,7 +210,7 @@ def _export(package: Package, run: Run) -> str:
     shape = package.config.preprocessing
     example = np.zeros((2, shape.channels, shape.image_size, shape.image_size), dtype=np.float32)
     # Only an active run puts a model into its own experiment.
-    with mlflow.start_run(run_id=run.info.run_id):
+    with mlflow.start_run(run_id=run_id):
         info = log_model(
             package.scorer(),
             name=MODEL,

@@ -63,12 +63,9 @@ def load_datasets(spec: SweepSpec, say: Say) -> dict[str, ImageSet]:
 def facts_of(images: Mapping[str, ImageSet]) -> dict[str, DatasetFacts]:
     """Return what planning has to know of loaded datasets."""
     return {
-        name: DatasetFacts(loaded.row, loaded.fingerprint_of) for name, loaded in images.items()
+        name: DatasetFacts(loaded.row, loaded.fingerprint, loaded.class_fingerprints)
+        for name, loaded in images.items()
     }
-
-
-def _unknown(name: str) -> Callable[[str], str]:
-    return lambda normal_class: f"unknown {name}"
 
 
 def _load(spec: SweepSpec, name: str, *, download: bool) -> ImageSet:
@@ -95,7 +92,7 @@ def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]
             images = _load(spec, name, download=False)
         except DatasetMissing:
             say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
-            facts[name] = DatasetFacts(dataset_row(name), _unknown(name))
+            facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
         else:
             facts |= facts_of({name: images})
     return facts

@@ -236,7 +236,7 @@ class Tracker:
                 normal_class_name=row.classes[config.normal_class],
                 seed=config.seed,
                 stage_key=stage.key,
-                detector=detector,  # type: ignore[arg-type]  # checked by pydantic
+                detector=detector,
                 preprocessing=Preprocessing(
                     image_size=config.image_size, channels=detector.channels
                 ),

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
-from kd_models.pkdgan import NetworkConfig
+from kd_models.pkdgan import GanDetector, NetworkConfig
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -95,15 +95,13 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         flops=76416,
     )
     config = PackageConfig(
-        method="pkdgan",
-        structure="kdgan-2",
+        axes={"structure": "kdgan-2"},
         dataset="digits",
         normal_class="3",
         normal_class_name="3",
         seed=0,
         stage_key="0" * 64,
-        network=network,
-        distance="mse",
+        detector=GanDetector(network=network, distance="mse"),
         preprocessing=Preprocessing(image_size=32, channels=1),
         threshold=0.0,
         measured=measured,

@@ -13,8 +13,8 @@ from kd_models.data import dataset_row, load
 from orchestrator.keys import canonical_json
 from orchestrator.plan import DatasetFacts, make_plan
 from orchestrator.record import IDENTITY, NETWORKS
-from orchestrator.spec import read_spec
 from orchestrator.store import FolderStore
+from orchestrator.sweep_file import read_spec
 
 SWEEPS = Path(__file__).parents[2] / "jobs/sweeps"
 

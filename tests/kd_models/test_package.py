@@ -19,24 +19,25 @@ from kd_models.package import (
     Preprocessing,
     model_card,
 )
-from kd_models.pkdgan import GanLearner, NetworkConfig
+from kd_models.pkdgan import GanDetector, GanLearner, NetworkConfig
 from kd_models.recipe import Recipe
 from kd_models.world import World
 
 DrawImages = Callable[..., Tensor]
 
 
+DETECTOR = GanDetector(network=NetworkConfig(channels=1, widths=(1, 2, 4)), distance="mse")
+
+
 def config(**changes: object) -> PackageConfig:
     settings: dict[str, object] = {
-        "method": "P-KDGAN",
-        "structure": "p-kdgan-24",
+        "axes": {"structure": "p-kdgan-24", "student_widths": [1, 2, 4]},
         "dataset": "fmnist",
         "normal_class": "8",
         "normal_class_name": "Bag",
         "seed": 3,
         "stage_key": "0123abcd",
-        "network": NetworkConfig(channels=1, widths=(1, 2, 4)),
-        "distance": "mse",
+        "detector": DETECTOR,
         "preprocessing": Preprocessing(image_size=32, channels=1),
         "threshold": 0.0123456,
         "measured": Measured(
@@ -189,7 +190,7 @@ def test_truncated_weights_are_damage(folder: Path, keep: int) -> None:
 def test_weights_of_another_network_are_damage(
     folder: Path, network: dict[str, object], problem: str
 ) -> None:
-    rewrite(folder, network=network)
+    rewrite(folder, detector={"method": "pkdgan", "network": network, "distance": "mse"})
     with pytest.raises(PackageError, match=problem) as error:
         Package.load(folder)
     assert str(folder) in str(error.value)

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from kd_models.fit import fit
 from kd_models.losses import Distance, per_image_distance
 from kd_models.pkdgan import (
-    EVALUATION_BATCH,
     GanLearner,
     NetworkConfig,
     StepConfig,
-    in_batches,
 )
 from kd_models.recipe import Recipe
 from kd_models.structures import STRUCTURES
@@ -224,21 +222,6 @@ def test_a_score_depends_on_the_image_alone_and_leaves_the_mode(
     generator.eval()
     learner.score(images, World())
     assert not generator.training
-
-
-def test_in_batches_bounds_the_batch_and_keeps_the_order() -> None:
-    sizes = []
-
-    def compute(rows: Tensor) -> Tensor:
-        sizes.append(len(rows))
-        return rows * scale
-
-    scale = torch.tensor(2.0, requires_grad=True)
-    rows = torch.arange(2.0 * EVALUATION_BATCH + 1)
-    found = in_batches(compute, rows)
-    assert torch.equal(found, rows * 2)
-    assert sizes == [EVALUATION_BATCH, EVALUATION_BATCH, 1]
-    assert not found.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 
 from kd_models.data import ImageSet, dataset_row, load
 from kd_models.world import World
+from orchestrator.methods import PkdganSpec
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
 from orchestrator.record import Scores, write_stage
 from orchestrator.spec import StorageSpec, SweepSpec
@@ -43,7 +44,7 @@ def spec_of() -> Callable[..., SweepSpec]:
             "teacher": {"widths": TINY},
             "training": {"epochs": 2, "batch_size": 32},
         }
-        return SweepSpec.model_validate({**raw, **changes})
+        return PkdganSpec.model_validate({**raw, **changes})
 
     return build
 
@@ -83,6 +84,7 @@ class FolderSession:
     folder: Path
     stop_after: int | None = None
     reports: list[Sequence[Row]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def reported(self) -> list[Row]:
@@ -105,6 +107,9 @@ class FolderSession:
         self.reports.append(rows)
         if rows[-1]["epoch"] == self.stop_after:
             raise Killed
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
 
 
 class Killed(Exception):

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from kd_models.data import DataError, dataset_row
 from kd_models.structures import CHAINS
 from orchestrator.keys import canonical_json, sha256
+from orchestrator.methods import LossWeights, PkdganSpec
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, StageConfig, make_plan
-from orchestrator.spec import LossWeights, SpecError, SweepSpec, read_spec
+from orchestrator.spec import SpecError, SweepSpec
+from orchestrator.sweep_file import read_spec
 
 PAPER = Path(__file__).parents[2] / "jobs/sweeps/pkdgan-paper.yaml"
 SIX = ["kdgan-1", "kdgan-2", "kdgan-3", "kdgan-4", "p-kdgan-23", "p-kdgan-24"]
@@ -26,7 +28,7 @@ def paper(plan_of: PlanOf) -> Plan:
 
 
 def names(stages: Iterator[Stage] | list[Stage]) -> list[str]:
-    return [stage.structure.name for stage in stages]
+    return [stage.config.step.name for stage in stages]
 
 
 # Counts
@@ -100,7 +102,7 @@ def test_naming_something_twice_asks_for_it_once(plan_of: PlanOf) -> None:
 
 def test_paper_widths_are_the_datasets_own(plan_of: PlanOf) -> None:
     plan = plan_of(datasets=["cifar10", "mnist", "fmnist"], student_widths="paper")
-    widths = {candidate.dataset: candidate.widths for candidate in plan.candidates}
+    widths = {c.dataset: tuple(c.axes["student_widths"]) for c in plan.candidates}
     assert widths == {"cifar10": (8, 16, 64), "mnist": (2, 4, 8), "fmnist": (1, 2, 4)}
     channels = {s.config.dataset: s.config.step.teacher for s in plan.stages.values()}
     assert {name: network and network.channels for name, network in channels.items()} == {
@@ -170,11 +172,11 @@ again: it has to be meant. Another process, with another hash seed, computed the
 
 
 def test_keys_are_what_they_always_were() -> None:
-    spec = SweepSpec(
+    spec = PkdganSpec(
         name="any", datasets=("digits",), normal_classes=(0,), structures=("p-kdgan-24",)
     )
     plan = make_plan(spec, {"digits": DatasetFacts(dataset_row("digits"), "0" * 64)})
-    assert {stage.structure.name: key for key, stage in plan.stages.items()} == GOLDEN
+    assert {stage.config.step.name: key for key, stage in plan.stages.items()} == GOLDEN
 
 
 def test_key_is_the_hash_of_the_identity(plan_of: PlanOf) -> None:
@@ -233,6 +235,7 @@ RESULT_FREE: dict[str, Any] = {
     "resources.concurrent_trials": 3,
     "resources.retries": 0,
     "resources.checkpoint_every": 1,
+    "resources.teacher_cache_gib": 1.0,
     "storage.root": "/somewhere",
     "storage.store": "/somewhere/store",
     "storage.data": "/somewhere/data",
@@ -251,7 +254,7 @@ def changed(spec: SweepSpec, setting: str, value: Any) -> SweepSpec:
     assert name in inner
     assert inner[name] != value
     inner[name] = value
-    return SweepSpec.model_validate(raw)
+    return PkdganSpec.model_validate(raw)
 
 
 def leaves(value: Any, path: str = "") -> Iterator[str]:
@@ -384,7 +387,7 @@ def test_a_zero_weight_is_another_student_but_the_same_structure(plan_of: PlanOf
     plan = plan_of(loss_weights=[{}, {"adv": 0}])
     plain, without = (plan.stages[candidate.key] for candidate in plan.candidates)
     assert plain.key != without.key
-    assert plain.structure == without.structure
+    assert plain.config.step.name == without.config.step.name
 
 
 @pytest.mark.parametrize("structure", ["kdgan-1", "kdgan-2"])
@@ -408,14 +411,14 @@ def test_the_teachers_own_recipe_is_the_teachers_alone(plan_of: PlanOf) -> None:
     plan = plan_of(
         structures=["p-kdgan-24"], teacher={"widths": (1, 2, 4), "training": {"epochs": 9}}
     )
-    epochs = {s.structure.name: s.config.recipe.epochs for s in plan.stages.values()}
+    epochs = {s.config.step.name: s.config.recipe.epochs for s in plan.stages.values()}
     assert epochs == {"teacher": 9, "kdgan-2": 2, "kdgan-4": 2}
 
 
 def test_roles_that_a_step_does_not_use_are_left_out(plan_of: PlanOf) -> None:
     plan = plan_of(structures=["kdgan-1", "kdgan-3", "kdgan-4", "alone"])
     used = {
-        stage.structure.name: {
+        stage.config.step.name: {
             name
             for name in (
                 "teacher",

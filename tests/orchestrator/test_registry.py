@@ -2,17 +2,22 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import mlflow
+import mlflow.pytorch
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kd_models.data import ImageSet, one_class
 from kd_models.metrics import auroc
+from kd_models.package import Package
 from orchestrator.errors import UserError
 from orchestrator.registry import (
     CHAMPION,
@@ -47,6 +52,7 @@ def a_run(
     test_auroc: float = 0.5,
     params: int = 100,
     flops: int = 1000,
+    latency_ms: float = 1.0,
     dataset: str = "digits",
     normal_class: str = "0",
     protocol: str = "holdout",
@@ -58,6 +64,7 @@ def a_run(
         "test_auroc": test_auroc,
         "params": float(params),
         "flops": float(flops),
+        "latency_ms": latency_ms,
     }
     tags = {"dataset": dataset, "normal_class": normal_class, "complete": protocol}
     return SimpleNamespace(data=SimpleNamespace(metrics=metrics, tags=tags))
@@ -105,15 +112,18 @@ def test_of_two_equally_good_the_cheaper_is_chosen() -> None:
         ({"params": 99}, None),
         ({"flops": 0}, None),
         ({"params": 0}, None),
+        ({"latency_ms": 3.0}, 0.9),
+        ({"latency_ms": 2.9}, 0.8),
+        ({"latency_ms": 0.5}, None),
     ],
 )
 def test_a_limit_is_the_most_a_student_may_cost(
     limits: dict[str, int], expected: float | None
 ) -> None:
     runs = [
-        a_run(0.9, params=300, flops=3000),
-        a_run(0.8, params=200, flops=2000),
-        a_run(0.7, params=100, flops=1000),
+        a_run(0.9, params=300, flops=3000, latency_ms=3),
+        a_run(0.8, params=200, flops=2000, latency_ms=2),
+        a_run(0.7, params=100, flops=1000, latency_ms=1),
     ]
     run = chosen(runs, **limits)
     assert (run and run.data.metrics["val_auroc"]) == expected
@@ -191,8 +201,10 @@ def test_a_folders_name_loses_what_the_registry_does_not_allow(folder: str, patt
     assert re.fullmatch(pattern, registered_name(f"folder:{folder}"))
 
 
-def test_folders_of_one_name_in_two_places_are_two_models() -> None:
-    assert registered_name("folder:/a/parts") != registered_name("folder:/b/parts")
+@pytest.mark.parametrize("kind", ["folder", "mvtec"])
+def test_folders_of_one_name_in_two_places_are_two_models(kind: str) -> None:
+    assert re.fullmatch(r"s\.parts-\w+\.normal", registered_name(f"{kind}:/a/parts"))
+    assert registered_name(f"{kind}:/a/parts") != registered_name(f"{kind}:/b/parts")
 
 
 # With MLflow
@@ -282,6 +294,43 @@ def test_a_version_says_what_it_is(registered: Any, runs: dict[str, Any]) -> Non
     }
 
 
+def model_of(client: Any, run: Any) -> Any:
+    """The MLflow model that registering has logged to a student's run."""
+    (output,) = client.get_run(run.info.run_id).outputs.model_outputs
+    return client.get_logged_model(output.model_id)
+
+
+def test_a_registered_students_model_lies_with_its_own_experiment(
+    registered: Any, runs: dict[str, Any], logged: Any
+) -> None:
+    model = model_of(registered, runs["kdgan-2"])
+    assert str(model.experiment_id) == logged.experiment_id
+    assert model.artifact_location.startswith(f"file://{logged.storage.root}/mlartifacts/tiny/")
+
+
+def test_nothing_in_a_model_is_pickled(registered: Any, runs: dict[str, Any]) -> None:
+    model = model_of(registered, runs["kdgan-2"])
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}"))
+    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert ".pt2" in suffixes
+    assert suffixes <= {".pt2", ".json", ".yaml", ".txt", ""}
+    (graph,) = folder.rglob("*.pt2")
+    with zipfile.ZipFile(graph) as archive:
+        names = archive.namelist()
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pth"))]
+
+
+def test_a_model_scores_as_the_package_does_however_many_images(
+    registered: Any, runs: dict[str, Any], digits: ImageSet
+) -> None:
+    run = runs["kdgan-2"]
+    package = Package.load(Path(registered.download_artifacts(run.info.run_id, "package")))
+    model = mlflow.pytorch.load_model(f"models:/{model_of(registered, run).model_id}")
+    test = one_class(digits, "0", image_size=32, channels=1).test
+    for images in (test[:2], test[:1], test[:7]):
+        torch.testing.assert_close(model(images), package.score(images), rtol=1e-5, atol=1e-8)
+
+
 def test_choosing_again_makes_no_second_version(registered: Any, runs: dict[str, Any]) -> None:
     again = register(registered, "tiny", Choice("digits", "0", runs["p-kdgan-23"], 2))
     assert str(again.version) == "2"
@@ -311,7 +360,7 @@ def test_a_student_is_fetched_by_name_alias_or_version(
     registered: Any, runs: dict[str, Any], tmp_path: Path, model: str, structure: str
 ) -> None:
     package = fetch(registered, model, tmp_path / "student")
-    assert package.config.structure == structure
+    assert package.config.axes["structure"] == structure
     assert package.config.stage_key == runs[structure].data.tags["stage_key"]
     names = {path.name for path in (tmp_path / "student").iterdir()}
     assert names == {"README.md", "config.json", "weights.safetensors"}
@@ -331,13 +380,14 @@ def test_a_fetched_student_scores_the_test_set_to_the_registered_auroc(
         )
         found = auroc(package.score(task.test).double().numpy(), task.novel.numpy())
         tags = registered.get_model_version("tiny.digits.0", version).tags
-        assert found == pytest.approx(float(tags["auroc"]), abs=1e-6)
+        # In another memory layout last bits differ, and one of 52 x 487 pairs may change places.
+        assert found == pytest.approx(float(tags["auroc"]), abs=1e-4)
 
 
 def test_an_alias_given_by_hand_can_be_fetched(registered: Any, tmp_path: Path) -> None:
     registered.set_registered_model_alias("tiny.digits.0", "field-test", "1")
     package = fetch(registered, "tiny.digits.0@field-test", tmp_path / "student")
-    assert package.config.structure == "kdgan-2"
+    assert package.config.axes["structure"] == "kdgan-2"
 
 
 def test_an_empty_folder_is_a_fine_place(registered: Any, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kd_models.complexity import Complexity
+from kd_models.complexity import Cost
 from kd_models.metrics import Evaluation
 from orchestrator.plan import Plan
 from orchestrator.report import candidates_table, render_plain
@@ -14,7 +14,8 @@ from orchestrator.results import CandidateResult
 FOUND = Evaluation(
     auroc=0.91234, val_auroc=0.1, test_auroc=0.2, threshold=0.3, gmean=0.81, fpr=0.125, fnr=0.25
 )
-RESULTS = ["AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs"]
+COST = Cost(1_234_567, 76_416, 1.234, 1_234_567, 76_416, 1.234)
+RESULTS = ["AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs", "ms"]
 
 
 @pytest.fixture
@@ -23,7 +24,14 @@ def results_of(plan_of: Callable[..., Plan]) -> Callable[..., list[CandidateResu
 
     def build(**changes: Any) -> list[CandidateResult]:
         return [
-            CandidateResult(c, "finished", "", FOUND, 0.9, Complexity(1_234_567, 76_416))
+            CandidateResult(
+                c,
+                "finished",
+                "",
+                FOUND,
+                0.9,
+                COST,
+            )
             for c in plan_of(**changes).candidates
         ]
 
@@ -41,11 +49,11 @@ def cells(results: list[CandidateResult]) -> list[list[str]]:
     ("changes", "axis", "values"),
     [
         ({}, None, []),
-        ({"student_widths": [(1, 2, 4), (2, 4, 8)]}, "widths", ["1-2-4", "2-4-8"]),
+        ({"student_widths": [(1, 2, 4), (2, 4, 8)]}, "student_widths", ["1-2-4", "2-4-8"]),
         ({"seeds": [3, 4]}, "seed", ["3", "4"]),
         (
             {"loss_weights": [{}, {"kx": 2.5}]},
-            "weights",
+            "loss_weights",
             ["k1=1,kx=1,k2=1,con=10,enc=1,adv=1", "k1=1,kx=2.5,k2=1,con=10,enc=1,adv=1"],
         ),
     ],
@@ -67,7 +75,7 @@ def test_dataset_class_and_structure_are_always_there(
     results_of: Callable[..., list[CandidateResult]],
 ) -> None:
     _, row = cells(results_of())
-    metrics = ["0.9123", "0.8100", "0.1250", "0.2500", "+0.0123", "1,234,567", "76,416"]
+    metrics = ["0.9123", "0.8100", "0.1250", "0.2500", "+0.0123", "1,234,567", "76,416", "1.23"]
     assert row == ["digits", "0", "kdgan-2", *metrics]
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kd_models.complexity import Complexity
-from kd_models.pkdgan import NetworkConfig
+from kd_models.pkdgan import GanDetector, NetworkConfig
+from orchestrator.methods import LossWeights
 from orchestrator.plan import Plan
 from orchestrator.record import SCORES
-from orchestrator.results import collect, cost, judge, network_cost, result_of
+from orchestrator.results import collect, cost, detector_cost, judge, result_of
 from orchestrator.store import FolderStore
 
 PERFECT = ([1.0, 2.0, 1.0, 2.0], [8.0, 9.0, 8.0, 9.0])
@@ -74,8 +74,10 @@ def test_the_student_is_judged_and_costed_rather_than_its_teacher(
     assert result.evaluation is not None
     assert result.evaluation.auroc == 0.75
     assert result.teacher_auroc == 1.0
-    assert result.cost == Complexity(params=49722, flops=76416)
-    assert cost(plan.stages[candidate.stages[0]]) == Complexity(params=100404, flops=177408)
+    assert result.cost is not None
+    assert (result.cost.params, result.cost.flops) == (49722, 76416)
+    teacher = cost(plan.stages[candidate.stages[0]])
+    assert (teacher.params, teacher.flops) == (100404, 177408)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +93,10 @@ def test_the_student_is_judged_and_costed_rather_than_its_teacher(
 def test_golden_numbers(
     channels: int, widths: tuple[int, int, int], params: int, flops: int
 ) -> None:
-    assert network_cost(NetworkConfig(channels=channels, widths=widths)) == Complexity(
-        params, flops
-    )
+    network = NetworkConfig(channels=channels, widths=widths)
+    found = detector_cost(GanDetector(network=network, distance="mse"), 32)
+    assert (found.params, found.flops) == (params, flops)
+    assert (found.student_params, found.student_flops) == (params, flops)
 
 
 def test_a_failed_candidate_says_why(plan: Plan, store: FolderStore) -> None:
@@ -199,7 +202,7 @@ def test_a_row_for_programs_holds_everything(
         }
         == row
     )
-    assert row["loss_weights"] == candidate.weights.model_dump()
+    assert row["loss_weights"] == LossWeights().model_dump()
 
 
 def test_a_row_of_a_failure_has_no_metric(plan: Plan, store: FolderStore) -> None:

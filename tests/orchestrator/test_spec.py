@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from kd_models.recipe import Recipe
 from orchestrator.errors import UserError
-from orchestrator.spec import SpecError, StorageSpec, SweepSpec, read_spec
+from orchestrator.methods import PkdganSpec
+from orchestrator.spec import SpecError, StorageSpec, SweepSpec
+from orchestrator.sweep_file import read_spec
 
 SMALLEST = {"name": "a", "datasets": ["digits"], "structures": ["kdgan-2"]}
 
@@ -100,7 +102,7 @@ def test_every_mistake_is_told_at_once(complaint: Callable[..., str]) -> None:
 def test_any_misspelt_recipe_setting_is_named(name: str, at: int, letter: str) -> None:
     misspelt = name[:at] + letter + name[at:]
     with pytest.raises(ValidationError) as caught:
-        SweepSpec.model_validate({**SMALLEST, "training": {misspelt: 1}})
+        PkdganSpec.model_validate({**SMALLEST, "training": {misspelt: 1}})
     assert ("training", misspelt) in [error["loc"] for error in caught.value.errors()]
 
 
@@ -129,7 +131,10 @@ def test_any_misspelt_recipe_setting_is_named(name: str, at: int, letter: str) -
             {"distance": "l22"},
             "distance: Input should be 'mse' or 'l2', not 'l22'; did you mean l2?",
         ),
-        ({"method": "pkd"}, "method: Input should be 'pkdgan', not 'pkd'; did you mean pkdgan?"),
+        (
+            {"method": "pkd"},
+            "method: there is no 'pkd'; the methods are pkdgan, eca_mkdad; did you mean pkdgan?",
+        ),
         ({"resources": {"concurrent_trials": "auot"}}, "did you mean auto?"),
         ({"student_widths": "papr"}, "did you mean paper?"),
         ({"normal_classes": "al"}, "did you mean all?"),

@@ -109,7 +109,7 @@ def test_history_has_one_row_per_epoch_with_every_term_and_auroc(trained: Any) -
                 "loss/0",
                 "loss/1",
                 *AUROCS,
-                *TERMS[stage.structure.name],
+                *TERMS[stage.config.step.name],
             }
             assert row["seconds"] > 0
             assert all(np.isfinite(value) for value in row.values())

@@ -1,0 +1,80 @@
+"""What more than one room's tests need."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.float64]
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., Path]:
+    """Makes a tree in MVTec's layout: one category of woven cloth, with defects planted in it."""
+    return plant
+
+
+def plant(root: Path, *, train: int = 96, test: int = 16, size: int = 128, seed: int = 0) -> Path:
+    """Write the category ``cloth`` below ``root``, ``test`` images of each kind; return its folder.
+
+    Defects: ``hole`` (a dark disc), ``cut`` (a bright line), ``twist`` (the weave runs the other
+    way in a square). Their masks show the pixels that were changed.
+    """
+    rng = np.random.default_rng(seed)
+    folder = root / "cloth"
+    for index in range(train):
+        _save(folder / f"train/good/{index:03}.png", _cloth(rng, size))
+    for index in range(test):
+        _save(folder / f"test/good/{index:03}.png", _cloth(rng, size))
+    for defect, spoil in (("hole", _hole), ("cut", _cut), ("twist", _twist)):
+        for index in range(test):
+            cloth, mask = spoil(rng, _cloth(rng, size))
+            _save(folder / f"test/{defect}/{index:03}.png", cloth)
+            _save(folder / f"ground_truth/{defect}/{index:03}_mask.png", mask.astype(float))
+    return folder
+
+
+def _cloth(rng: np.random.Generator, size: int) -> Pixels:
+    """Diagonal threads, each cloth with its own phase, light and grain; (size, size) in [0, 1]."""
+    y, x = np.mgrid[:size, :size] * (128 / size)
+    phase, light = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.85, 1.0)
+    threads = np.sin((x + y) * 0.55 + phase[0]) * 0.5 + np.sin((x - y) * 0.12 + phase[1]) * 0.2
+    return np.clip((0.5 + 0.3 * threads) * light + rng.normal(0, 0.03, (size, size)), 0, 1)
+
+
+def _hole(rng: np.random.Generator, cloth: Pixels) -> tuple[Pixels, NDArray[np.bool_]]:
+    size = len(cloth)
+    radius = rng.uniform(0.05, 0.1) * size
+    cx, cy = rng.uniform(radius, size - radius, 2)
+    y, x = np.mgrid[:size, :size]
+    mask = (x - cx) ** 2 + (y - cy) ** 2 < radius**2
+    return np.where(mask, cloth * 0.15, cloth), mask
+
+
+def _cut(rng: np.random.Generator, cloth: Pixels) -> tuple[Pixels, NDArray[np.bool_]]:
+    size = len(cloth)
+    angle, length = rng.uniform(0, np.pi), rng.uniform(0.2, 0.4) * size
+    cx, cy = rng.uniform(0.3 * size, 0.7 * size, 2)
+    y, x = np.mgrid[:size, :size]
+    along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+    across = -(x - cx) * np.sin(angle) + (y - cy) * np.cos(angle)
+    mask = (abs(along) < length / 2) & (abs(across) < 0.016 * size)
+    return np.where(mask, 0.95, cloth), mask
+
+
+def _twist(rng: np.random.Generator, cloth: Pixels) -> tuple[Pixels, NDArray[np.bool_]]:
+    size = len(cloth)
+    side = int(rng.uniform(0.2, 0.3) * size)
+    left, top = rng.integers(0, size - side, 2)
+    part = (slice(top, top + side), slice(left, left + side))
+    twisted, mask = cloth.copy(), np.zeros(cloth.shape, dtype=bool)
+    twisted[part], mask[part] = cloth[part][:, ::-1], True
+    return twisted, mask
+
+
+def _save(path: Path, pixels: Pixels) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((pixels * 255).round().astype(np.uint8)).save(path)
