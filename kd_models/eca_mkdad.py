@@ -75,11 +75,17 @@ class FeatureScorer(Scorer):
     teacher: Teacher
 
     def __init__(
-        self, student: Student, teacher: Teacher, layers: Sequence[int], lambda_: float
+        self,
+        student: Student,
+        teacher: Teacher,
+        layers: Sequence[int],
+        lambda_: float,
+        distilled: Sequence[int] | None = None,
     ) -> None:
         super().__init__(student, teacher)
         self._layers = tuple(layers)
         self._lambda = lambda_
+        self._distilled = self._layers if distilled is None else tuple(distilled)
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
         maps = self.teacher(x_BCSS)
@@ -95,10 +101,10 @@ class FeatureScorer(Scorer):
         return score
 
     def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
-        """As Scorer.maps, of the scoring layers (Fig. 9): means over channels of the student's
+        """As Scorer.maps, of the distilled layers (Fig. 9): means over channels of the student's
         map, of the teacher's, and of their absolute difference."""
         student, teacher = self.student(x_BCSS), self.teacher(x_BCSS)
-        pairs = {layer: (student[layer - 1], teacher[layer - 1]) for layer in self._layers}
+        pairs = {layer: (student[layer - 1], teacher[layer - 1]) for layer in self._distilled}
         return {
             layer: (s.mean(1), t.mean(1), (s - t).abs().mean(1)) for layer, (s, t) in pairs.items()
         }
@@ -268,7 +274,11 @@ class DistilLearner:
         """Return what scores images by the student and the teacher, in evaluation mode."""
         config = self.config
         return FeatureScorer(
-            self._student.eval(), self._teacher, config.scoring_layers, config.lambda_
+            self._student.eval(),
+            self._teacher,
+            config.scoring_layers,
+            config.lambda_,
+            config.training_layers,
         )
 
     @torch.no_grad()

@@ -83,7 +83,7 @@ def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
     Both images share a layer's scales: darker is more.
     """
     novel = next(one for one in shown if one.novel)
-    normal = [one for one in shown if not one.novel][-1]
+    normal = [one for one in shown if not one.novel][:2][-1]
     rows = [(layer, one) for layer in novel.layers for one in (normal, novel)]
     figure = Figure(figsize=(8, 2 * len(rows) + 0.4), layout="constrained")
     figure.suptitle(title)

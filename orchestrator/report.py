@@ -13,17 +13,39 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_models.complexity import Cost
+from kd_models.metrics import Evaluation
 from kd_models.values import spell
 from orchestrator.results import CandidateResult
 
-_COLUMNS = ("AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs", "ms")
+Columns = Mapping[str, Callable[[CandidateResult, Evaluation, Cost], str]]
+
+_ALWAYS: Columns = {
+    "AUROC": lambda r, found, cost: f"{found.auroc:.4f}",
+    "gmean": lambda r, found, cost: f"{found.gmean:.4f}",
+    "FPR": lambda r, found, cost: f"{found.fpr:.4f}",
+    "FNR": lambda r, found, cost: f"{found.fnr:.4f}",
+    "vs teacher": lambda r, found, cost: _number(r.difference, "+.4f"),
+    "params": lambda r, found, cost: f"{cost.params:,}",
+    "FLOPs": lambda r, found, cost: f"{cost.flops:,}",
+    "ms": lambda r, found, cost: f"{cost.latency_ms:.2f}",
+}
+_WITH_TEACHER: Columns = {
+    "student params": lambda r, found, cost: f"{cost.student_params:,}",
+    "student FLOPs": lambda r, found, cost: f"{cost.student_flops:,}",
+    "student ms": lambda r, found, cost: f"{cost.student_latency_ms:.2f}",
+}
+_WITH_MASKS: Columns = {
+    "pixel AUROC": lambda r, found, cost: _number(r.localisation.get("pixel_auroc"), ".4f"),
+    "PRO": lambda r, found, cost: _number(r.localisation.get("pro"), ".4f"),
+}
 
 
 def candidates_table(results: list[CandidateResult], protocol: str) -> Table:
     """Return one row per candidate: quality, difference to its teacher, cost.
 
     Axes that are the same for every candidate have no column, but for the method's first. Cost is
-    of all that must be deployed to score one image; ``ms`` is its latency on one CPU thread here.
+    of all that must be deployed to score one image, and of the student alone where that is less;
+    ``ms`` is the latency on one CPU thread here.
     """
     table = Table(title=f"candidates (protocol {protocol})")
     own = list(results[0].candidate.axes) if results else []
@@ -41,13 +63,32 @@ def candidates_table(results: list[CandidateResult], protocol: str) -> Table:
     }
     for name in shown:
         table.add_column(name)
-    for name in _COLUMNS:
+    columns = dict(_ALWAYS)
+    if any(r.localisation for r in results):
+        columns |= _WITH_MASKS
+    if any(r.cost and r.cost.student_params != r.cost.params for r in results):
+        columns |= _WITH_TEACHER
+    for name in columns:
         table.add_column(name, justify="right")
     for result in results:
         # As Text: a folder's name may look like markup.
         axes_cells = (Text(value(result)) for value in shown.values())
-        table.add_row(*axes_cells, *_cells(result))
+        table.add_row(*axes_cells, *_cells(result, columns))
     return table
+
+
+def _cells(result: CandidateResult, columns: Columns) -> list[str]:
+    if result.evaluation is None or result.cost is None:
+        return [result.status] + [""] * (len(columns) - 1)
+    return [cell(result, result.evaluation, result.cost) for cell in columns.values()]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+MOST_TASKS = 6
+"""datasets and normal classes that are compared one by one"""
 
 
 @dataclass(frozen=True)
@@ -57,20 +98,23 @@ class Compared:
     student: str
     """the axes that vary, in words"""
     aurocs: Mapping[str, tuple[float, ...]]
-    """by dataset and normal class, one for every seed"""
+    """by task, one for every seed (and class)"""
     cost: Mapping[str, Cost]
-    """by dataset and normal class"""
+    """by task"""
 
 
 def compare(results: Sequence[CandidateResult]) -> list[Compared]:
-    """Group the finished results by the method's axes; the order is that of the plan."""
+    """Group the finished results by the method's axes; the order is that of the plan.
+
+    A task is a dataset and normal class, or, where these are many, a dataset with all its classes.
+    """
     finished = [r for r in results if r.evaluation is not None and r.cost is not None]
     own = list(finished[0].candidate.axes) if finished else []
+    tasks = _by_task(finished)
+    whole_datasets = len(tasks) > MOST_TASKS
     # Lambda as the paper sets it varies with the dataset: that is no reason to tell students apart.
     varying = [
-        name
-        for name in own
-        if any(len({_axis(name, r) for r in of}) > 1 for of in _by_task(finished).values())
+        name for name in own if any(len({_axis(name, r) for r in of}) > 1 for of in tasks.values())
     ]
     groups: dict[str, list[CandidateResult]] = {}
     for result in finished:
@@ -86,7 +130,7 @@ def compare(results: Sequence[CandidateResult]) -> list[Compared]:
             {task: of[0].cost for task, of in by.items() if of[0].cost},
         )
         for student, group in groups.items()
-        for by in (_by_task(group),)
+        for by in (_by_task(group, whole_datasets),)
     ]
 
 
@@ -115,10 +159,15 @@ def comparison_table(compared: Sequence[Compared]) -> Table:
     return table
 
 
-def _by_task(results: Sequence[CandidateResult]) -> dict[str, list[CandidateResult]]:
+def _by_task(
+    results: Sequence[CandidateResult], whole_datasets: bool = False
+) -> dict[str, list[CandidateResult]]:
     tasks: dict[str, list[CandidateResult]] = {}
     for result in results:
-        task = f"{result.candidate.dataset} {result.candidate.normal_class}"
+        candidate = result.candidate
+        task = (
+            candidate.dataset if whole_datasets else f"{candidate.dataset} {candidate.normal_class}"
+        )
         tasks.setdefault(task, []).append(result)
     return tasks
 
@@ -140,22 +189,6 @@ def write_report(results: list[CandidateResult], protocol: str, folder: Path) ->
 
 def _axis(name: str, result: CandidateResult) -> str:
     return spell(result.candidate.axes[name])
-
-
-def _cells(result: CandidateResult) -> tuple[str, ...]:
-    if result.evaluation is None or result.cost is None:
-        return (result.status,) + ("",) * (len(_COLUMNS) - 1)
-    found, difference = result.evaluation, result.difference
-    return (
-        f"{found.auroc:.4f}",
-        f"{found.gmean:.4f}",
-        f"{found.fpr:.4f}",
-        f"{found.fnr:.4f}",
-        "-" if difference is None else f"{difference:+.4f}",
-        f"{result.cost.params:,}",
-        f"{result.cost.flops:,}",
-        f"{result.cost.latency_ms:.2f}",
-    )
 
 
 def render_plain(table: Table) -> str:

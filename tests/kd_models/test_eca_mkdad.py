@@ -195,7 +195,7 @@ def test_a_step_makes_its_learner(teacher_weights: StateDict, make_learner: Make
 # Loss and score -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lambda_", [0.01, 0.5, 3.0])
+@pytest.mark.parametrize("lambda_", [0.1, 0.5, 3.0])
 def test_a_score_is_equation_13_over_the_scoring_layers(
     lambda_: float, make_learner: MakeLearner, images: Tensor
 ) -> None:
@@ -396,16 +396,16 @@ def test_targets_stay_with_their_images(make_learner: MakeLearner, images: Tenso
     kept, _ = objective({"x": images[rows], **batch})
     live, _ = objective({"x": images[rows]})
     other, _ = objective({"x": images[rows.flip(0)], **batch})
-    assert kept["loss"].item() == pytest.approx(live["loss"].item(), rel=1e-5)
-    assert other["loss"].item() != pytest.approx(live["loss"].item(), rel=1e-3)
+    assert kept["loss"].item() == pytest.approx(live["loss"].item(), rel=1e-6)
+    assert other["loss"].item() != pytest.approx(live["loss"].item(), rel=1e-4)
 
 
-# One weight may end apart by so much: Adam turns a rounding error into a step where a gradient
-# is nearly zero, and four steps of at most 0.01 are taken.
-@pytest.mark.parametrize(("precision", "mean"), [("float32", 1e-6), ("float16", 1e-6)])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_kept_targets_train_the_same_as_live_ones(
-    precision: str, mean: float, make_learner: MakeLearner, images: Tensor
+    precision: str, make_learner: MakeLearner, images: Tensor
 ) -> None:
+    """Measured bit for bit. Elsewhere the teacher may round otherwise in other batches, and Adam
+    makes whole steps of that where a gradient is nearly zero: four of 0.01 were taken."""
     weights, losses = [], []
     for cache_bytes in (None, 0):
         learner = make_learner(precision=precision, cache_bytes=cache_bytes)
@@ -418,8 +418,7 @@ def test_kept_targets_train_the_same_as_live_ones(
         )  # fmt: skip
         weights.append(torch.cat([p.detach().flatten() for p in student_of(learner).parameters()]))
     kept, live = weights
-    print("DIFF", (kept - live).abs().max(), (kept - live).abs().mean(), losses)
-    assert (kept - live).abs().mean() < mean
+    assert (kept - live).abs().mean() < 1e-6
     assert (kept - live).abs().max() < 1e-3
     assert losses[:2] == pytest.approx(losses[2:], rel=1e-5)
 
@@ -488,8 +487,7 @@ def test_over_budget_the_teacher_runs_live_and_it_is_said(
     learner = make_learner(cache_bytes=3 * 2**29)
     with caplog.at_level(logging.WARNING, logger="kd_models.eca_mkdad"):
         assert learner.targets(many, World()) == {}
-        assert learner.scoring_targets(many.repeat(1, 1, 1, 1).expand(count, 3, 32, 32)[:1],
-                                       World()) != {}  # fmt: skip
+        assert learner.scoring_targets(many[:1], World()) != {}
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("kd_models.eca_mkdad", "WARNING")
     assert record.getMessage() == (
@@ -614,9 +612,7 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped(
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_every_placement_learns(
-    placement: str, make_learner: MakeLearner, images: Tensor
-) -> None:
+def test_every_placement_learns(placement: str, make_learner: MakeLearner, images: Tensor) -> None:
     losses: list[float] = []
     fit(
         make_learner(placement), images, Recipe(epochs=4, batch_size=4, lr=0.01), 0,

@@ -416,9 +416,7 @@ def test_an_image_without_a_known_mask_counts_for_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("given_masks", ["none", "all empty", "no known", "known empty"])
-def test_there_are_metrics_only_where_masks_mark_something(
-    given_masks: str, scene: Scene
-) -> None:
+def test_there_are_metrics_only_where_masks_mark_something(given_masks: str, scene: Scene) -> None:
     x, scores, novel, masks = scene
     masked = torch.ones(6, dtype=torch.bool)
     changes: dict[str, Callable[[], tuple[Tensor | None, Tensor | None]]] = {
