@@ -4,6 +4,8 @@ import logging
 import statistics
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -67,10 +69,7 @@ def latency_ms(network: nn.Module, example: Tensor) -> float:
     Eager PyTorch on one thread where the network is: a device that scores images has few cores,
     and one thread is what machines can be compared by.
     """
-    threads, training = torch.get_num_threads(), network.training
-    torch.set_num_threads(1)
-    network.eval()
-    try:
+    with _evaluating(network), _one_thread():
         taken: list[float] = []
         network(example)  # the first pass also prepares kernels
         began = time.perf_counter()
@@ -80,9 +79,6 @@ def latency_ms(network: nn.Module, example: Tensor) -> float:
             start = time.perf_counter()
             network(example)
             taken.append(time.perf_counter() - start)
-    finally:
-        network.train(training)
-        torch.set_num_threads(threads)
     return statistics.median(taken) * 1000
 
 
@@ -97,14 +93,31 @@ def complexity(network: nn.Module, example: Tensor) -> Complexity:
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.jit")
     from fvcore.nn import FlopCountAnalysis  # seconds to import, and few callers count
 
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    with _evaluating(network):
         analysis = FlopCountAnalysis(network, example)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         logging.getLogger("fvcore").setLevel(logging.ERROR)
         flops = int(analysis.total())
+    return Complexity(params=sum(p.numel() for p in network.parameters()), flops=flops)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and every part of it back into its own after."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
     finally:
         for module, training in modes.items():
             module.training = training
-    return Complexity(params=sum(p.numel() for p in network.parameters()), flops=flops)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

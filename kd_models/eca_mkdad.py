@@ -219,6 +219,8 @@ class DistilLearner:
             torch.manual_seed(seed)
             self._student = config.student.network()
             self._teacher = Teacher().eval().requires_grad_(False)
+        # What comes after the last distilled layer gets no gradient, for which DDP would wait.
+        self._student.after(max(config.training_layers)).requires_grad_(False)
         self._teacher.load_state_dict(dict(teacher))
         self._teacher.to(memory_format=torch.channels_last)
         self._cache_left = cache_bytes

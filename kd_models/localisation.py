@@ -192,9 +192,10 @@ def per_region_overlap(
     ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
     fpr = np.append(0.0, np.cumsum(normal[order])[ends] / normal.sum())
     overlap = np.append(0.0, np.cumsum(weight.ravel()[order])[ends] / regions)
-    at_limit = np.interp(max_fpr, fpr, overlap)
+    # Where the curve rises at the limit itself, that rise is outside: the last point before it
+    # and the first point at or beyond it are joined.
     inside = fpr < max_fpr
-    return float(
-        np.trapezoid(np.append(overlap[inside], at_limit), np.append(fpr[inside], max_fpr))
-        / max_fpr
-    )
+    beyond = int(inside.sum())
+    at_limit = np.interp(max_fpr, fpr[: beyond + 1], overlap[: beyond + 1])
+    area = np.trapezoid(np.append(overlap[inside], at_limit), np.append(fpr[inside], max_fpr))
+    return float(area / max_fpr)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from kd_models.values import nearest
+from kd_models.values import look_up
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,4 @@ def placement(name: str) -> Placement:
     Raises:
         ValueError: the name is none of :data:`PLACEMENTS`; the message lists them.
     """
-    try:
-        return PLACEMENTS[name]
-    except KeyError:
-        raise ValueError(
-            f"{name!r} is no placement; the placements are {', '.join(PLACEMENTS)}"
-            f"{nearest(name, PLACEMENTS)}"
-        ) from None
+    return look_up(name, PLACEMENTS, "placement")

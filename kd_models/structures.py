@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
-from kd_models.values import nearest
+from kd_models.values import look_up
 
 
 class Term(StrEnum):
@@ -84,10 +84,4 @@ def chain(name: str) -> tuple[Structure, ...]:
     Raises:
         ValueError: the name is none of :data:`CHAINS`; the message lists them.
     """
-    try:
-        return CHAINS[name]
-    except KeyError:
-        raise ValueError(
-            f"{name!r} is no structure; the structures are {', '.join(CHAINS)}"
-            f"{nearest(name, CHAINS)}"
-        ) from None
+    return look_up(name, CHAINS, "structure")

@@ -2,9 +2,11 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
 
 
 class Value(BaseModel):
@@ -17,6 +19,21 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     """Say what was meant: ``; did you mean epochs?`` or an empty string when nothing is near."""
     near = difflib.get_close_matches(str(name), list(valid), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def look_up(name: str, there_are: Mapping[str, T], kind: str) -> T:
+    """Return what is called ``name``.
+
+    Raises:
+        ValueError: nothing is; the message lists what there is, and the nearest.
+    """
+    try:
+        return there_are[name]
+    except KeyError:
+        raise ValueError(
+            f"{name!r} is no {kind}; the {kind}s are {', '.join(there_are)}"
+            f"{nearest(name, there_are)}"
+        ) from None
 
 
 def spell(value: Any) -> str:

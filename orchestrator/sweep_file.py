@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kd_models.values import nearest
+from kd_models.values import look_up, nearest
 from orchestrator.methods import METHODS
 from orchestrator.spec import SpecError, SweepSpec
 
@@ -31,12 +31,10 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     for override in overrides:
         _apply(raw, override)
     method = raw.setdefault("method", next(iter(METHODS)))
-    if method not in METHODS:
-        raise SpecError(
-            f"{path}: method: there is no {method!r}; the methods are {', '.join(METHODS)}"
-            f"{nearest(method, METHODS)}"
-        )
-    model = METHODS[method]
+    try:
+        model = look_up(method, METHODS, "method")
+    except ValueError as error:
+        raise SpecError(f"{path}: method: {error}") from None
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -64,6 +64,11 @@ class PoolTaps(nn.Module):
                 taps.append(x)
         return taps
 
+    def after(self, layer: int) -> nn.Sequential:
+        """Return the part of the network that comes after a distillation layer."""
+        pools = [i for i, part in enumerate(self.features) if isinstance(part, nn.MaxPool2d)]
+        return self.features[pools[layer - 1] + 1 :]
+
 
 class Teacher(PoolTaps):
     """VGG16's convolutional part: the ``features`` of torchvision's ``vgg16()``, under their names.

@@ -95,7 +95,7 @@ def _read(source: str) -> Mapping[str, Any]:
             f"{path} is not a plain state dict ({type(error).__name__}); save it with "
             "torch.save(network.state_dict(), path), or as safetensors"
         ) from None
-    if not isinstance(loaded, Mapping):
+    if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
         raise WeightsError(f"{path} holds {type(loaded).__name__}, not a state dict")
     return loaded
 

@@ -271,15 +271,18 @@ def test_with_lambda_0_the_direction_is_told_but_neither_scored_nor_minimised(
     np.testing.assert_allclose(scores, equation_13(taught, learnt, (3, 4, 5), 0)[0], rtol=1e-5)
 
 
-def test_the_maps_are_means_over_channels_of_the_scoring_layers(
+def test_the_maps_are_means_over_channels_of_the_distilled_layers(
     make_learner: MakeLearner, images: Tensor
 ) -> None:
-    scorer = make_learner(scoring_layers=(3, 5)).scorer()
+    learner = make_learner(training_layers=(2, 3, 5), scoring_layers=(3, 5))
+    scorer = learner.scorer()
     with torch.no_grad():
         maps = scorer.maps(images)
         s, t = scorer.student(images)[2], scorer.teacher(images)[2]
-    assert list(maps) == [3, 5]
+    assert list(maps) == [2, 3, 5]
     assert [part.shape for part in maps[3]] == [(8, 4, 4)] * 3
+    # Deployed, it knows those that it scores by.
+    assert list(learner.config.detector.scorer().maps(images[:1])) == [3, 5]
     for found, expected in zip(maps[3], (s, t, (s - t).abs()), strict=True):
         torch.testing.assert_close(found, expected.mean(1))
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from kd_models.data import ImageSet, dataset_row, load
+from kd_models.data import ImageSet, Split, dataset_row, load
+from kd_models.networks.vgg_weights import TeacherWeights, read_teacher
 from kd_models.world import World
-from orchestrator.methods import PkdganSpec
+from orchestrator.methods import EcaMkdadSpec, PkdganSpec
 from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
 from orchestrator.record import Scores, write_stage
 from orchestrator.spec import StorageSpec, SweepSpec
@@ -26,7 +27,7 @@ TINY = (1, 2, 4)
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KD_HOME", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+    for name in ("KD_HOME", "KD_VGG16_WEIGHTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -249,3 +250,70 @@ def logged(
         assert list(Path.cwd().iterdir()) == []
     client = connect(storage.mlflow_uri)
     return Logged(trained.plan, trained.store, storage, client, tracker.experiment_id)
+
+
+# ECA_MKDAD
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> TeacherWeights:
+    """VGG16 with random weights: nothing to download."""
+    return read_teacher("random", tmp_path_factory.mktemp("nothing"))
+
+
+@pytest.fixture(scope="session")
+def cloth(planted: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    """One category in MVTec's layout: 8 images to learn from, 2 good and 6 defective to test."""
+    root = tmp_path_factory.mktemp("tree")
+    planted(root, train=8, test=2, size=32)
+    return load(f"mvtec:{root}", root)
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: ImageSet) -> ImageSet:
+    """Eight images to learn 0 from, and the first 40 of the test split."""
+    zeros = torch.nonzero(digits.train.labels == 0).flatten()[:8]
+    return replace(
+        digits,
+        train=Split(digits.train.images[zeros], digits.train.labels[zeros]),
+        test=Split(digits.test.images[:40], digits.test.labels[:40]),
+    )
+
+
+@pytest.fixture(scope="session")
+def eca_plan(teacher: TeacherWeights) -> Callable[..., Plan]:
+    """The plan of a small sweep of ECA_MKDAD over a loaded dataset, but for ``changes``."""
+
+    def build(images: ImageSet, **changes: Any) -> Plan:
+        raw: dict[str, Any] = {
+            "name": "tiny-eca",
+            "method": "eca_mkdad",
+            "datasets": [images.name],
+            "normal_classes": [next(iter(images.row.classes))],
+            "image_size": 32,
+            "training": {"epochs": 2, "batch_size": 4, "lr": 0.01},
+            "teacher": {"weights": "random"},
+        }
+        facts = DatasetFacts(images.row, images.fingerprint, images.class_fingerprints)
+        spec = EcaMkdadSpec.model_validate({**raw, **changes})
+        return make_plan(spec, {images.name: facts}, teacher.sha256)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def eca_trained(
+    eca_plan: Callable[..., Plan],
+    cloth: ImageSet,
+    teacher: TeacherWeights,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Trained:
+    """ECA_MKDAD's student and the one without attention, taught about ``cloth``."""
+    plan = eca_plan(cloth, placements=["eca", "mkdad"])
+    store = FolderStore(tmp_path_factory.mktemp("eca-store"))
+    site = Site(store, lambda name: cloth, pretrained=lambda: teacher.state)
+    session = FolderSession(tmp_path_factory.mktemp("eca-session") / "checkpoint")
+    for stage in plan.stages.values():
+        assert run_pack(Pack((stage,)), site, World(), session) == {}
+    assert session.said == []
+    return Trained(plan, store)
