@@ -72,6 +72,8 @@ def score(
     def work(log: Console, say: Say) -> Answer:
         if unreadable not in ("stop", "skip"):
             raise DataError(f"--unreadable {unreadable}: expected stop or skip")
+        if heatmaps is not None and heatmaps.exists() and not heatmaps.is_dir():
+            raise DataError(f"--heatmaps {heatmaps}: is a file; expected a folder to draw into")
         student = Package.load(package)
         if Path(images).exists():
             return _score_files(student, Path(images), unreadable == "skip", heatmaps, say)

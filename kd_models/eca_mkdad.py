@@ -94,7 +94,7 @@ class FeatureScorer(Scorer):
     def given(self, taught: Sequence[Tensor], x_BCSS: Tensor) -> Tensor:
         """Return the scores when the teacher's maps of the scoring layers are known."""
         maps = self.student(x_BCSS)
-        score = x_BCSS.new_zeros(len(x_BCSS))
+        score = x_BCSS.new_zeros(x_BCSS.shape[0])  # len() would be a constant when exported
         for layer, teacher in zip(self._layers, taught, strict=True):
             value, direction = feature_distances(teacher, maps[layer - 1])
             score = score + value + self._lambda * direction

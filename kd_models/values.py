@@ -29,7 +29,7 @@ def look_up(name: str, there_are: Mapping[str, T], kind: str) -> T:
     """
     try:
         return there_are[name]
-    except KeyError:
+    except (KeyError, TypeError):  # a list, say, cannot even be looked up
         raise ValueError(
             f"{name!r} is no {kind}; the {kind}s are {', '.join(there_are)}"
             f"{nearest(name, there_are)}"

@@ -135,8 +135,7 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
                 continue
             x = place + (index - (len(tasks) - 1) / 2) * bar
             found, cost = one.aurocs[task], one.cost[task]
-            label = task if place == 0 else None
-            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=label)
+            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=task)
             quality.annotate(
                 f"{np.mean(found):.3f}",
                 (x, float(np.mean(found))),
@@ -154,7 +153,9 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
     time.set_xticks(
         range(len(compared)), [one.student for one in compared], rotation=20, ha="right"
     )
-    figure.legend(*quality.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    handles, labels = quality.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=4)
     return figure
 
 

@@ -160,7 +160,13 @@ class DistilTraining(Value):
 class PretrainedSpec(Value):
     """The fixed teacher: VGG16, trained on ImageNet by others."""
 
-    weights: str = Field(default_factory=lambda: os.environ.get("KD_VGG16_WEIGHTS", IMAGENET))
+    weights: Annotated[
+        str,
+        Field(
+            min_length=1,
+            default_factory=lambda: os.environ.get("KD_VGG16_WEIGHTS") or IMAGENET,
+        ),
+    ]
     """imagenet1k_v1 (torchvision's), random, or the path or URI of a state dict"""
     precision: Precision = "float32"
     """of what it says of the training images; float16 halves the memory"""

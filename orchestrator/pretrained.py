@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from kd_models.networks.vgg_weights import TeacherWeights, WeightsError, read_teacher
 
@@ -12,18 +12,21 @@ def read_pretrained(source: str, downloads: Path, *, download: bool = True) -> T
 
     Args:
         source: also ``s3://bucket/key``, ``http(s)://...`` or ``file:///...``.
-        downloads: where what comes from the network with torchvision's name is kept.
+        downloads: as for ``read_teacher``; what a URI names is not kept.
 
     Raises:
         WeightsError: as ``read_teacher``, or nothing can be fetched from there.
     """
     uri = urlsplit(source)
-    if not uri.netloc and uri.scheme != "file":
-        return read_teacher(source, downloads, download=download)
     if uri.scheme == "file":
-        return read_teacher(uri.path, downloads)
+        return read_teacher(unquote(uri.path), downloads)
+    if not uri.netloc:
+        return read_teacher(source, downloads, download=download)
+    name = Path(unquote(uri.path)).name
+    if not name:
+        raise WeightsError(f"{source} names no file; give the whole address of a VGG16 state dict")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / Path(uri.path).name
+        file = Path(folder) / name
         try:
             if uri.scheme == "s3":
                 import boto3
@@ -38,4 +41,7 @@ def read_pretrained(source: str, downloads: Path, *, download: bool = True) -> T
                 f"no teacher weights from {source} ({type(error).__name__}: {error}); give "
                 "teacher.weights the path of a VGG16 state dict, or imagenet1k_v1"
             ) from None
-        return read_teacher(str(file), downloads)
+        try:
+            return read_teacher(str(file), downloads)
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(str(file), source)) from None

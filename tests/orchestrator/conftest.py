@@ -31,6 +31,15 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On busy cores, threads that wait for each other make the smallest training take minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def spec_of() -> Callable[..., SweepSpec]:
     """A sweep over one class of digits with networks of the smallest size, but for ``changes``."""

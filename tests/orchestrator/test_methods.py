@@ -456,11 +456,11 @@ def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
 
 def test_an_unknown_method_is_answered_with_the_nearest(complaint: Complaint) -> None:
     assert complaint(method="eca_mkda") == (
-        "a.yaml: method: there is no 'eca_mkda'; the methods are pkdgan, eca_mkdad; "
+        "a.yaml: method: 'eca_mkda' is no method; the methods are pkdgan, eca_mkdad; "
         "did you mean eca_mkdad?"
     )
     assert complaint(method=3) == (
-        "a.yaml: method: there is no 3; the methods are pkdgan, eca_mkdad"
+        "a.yaml: method: 3 is no method; the methods are pkdgan, eca_mkdad"
     )
 
 
