@@ -102,14 +102,10 @@ def worth_a_look(scores: NDArray[np.float64], novel: NDArray[np.bool_]) -> dict[
     for kind, flag in (("novel", True), ("normal", False)):
         rows = np.flatnonzero(novel == flag)
         rows = rows[np.argsort(-scores[rows], kind="stable")]
-        middle = len(rows) // 2
-        for caption, place in (
-            ("highest", 0),
-            ("typical", middle),
-            ("another typical", middle + 1),
-        ):
-            if place < len(rows) and rows[place] not in chosen.values():
-                chosen[f"{caption} {kind}"] = int(rows[place])
+        for caption, part in (("highest", 0.0), ("typical", 0.5), ("another typical", 0.6)):
+            row = int(rows[min(int(part * len(rows)), len(rows) - 1)])
+            if row not in chosen.values():
+                chosen[f"{caption} {kind}"] = row
     return chosen
 
 

@@ -160,13 +160,9 @@ class DistilTraining(Value):
 class PretrainedSpec(Value):
     """The fixed teacher: VGG16, trained on ImageNet by others."""
 
-    weights: Annotated[
-        str,
-        Field(
-            min_length=1,
-            default_factory=lambda: os.environ.get("KD_VGG16_WEIGHTS") or IMAGENET,
-        ),
-    ]
+    weights: str = Field(
+        default_factory=lambda: os.environ.get("KD_VGG16_WEIGHTS") or IMAGENET, min_length=1
+    )
     """imagenet1k_v1 (torchvision's), random, or the path or URI of a state dict"""
     precision: Precision = "float32"
     """of what it says of the training images; float16 halves the memory"""

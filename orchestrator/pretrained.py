@@ -1,6 +1,7 @@
 """A pretrained teacher's weights, from wherever the sweep file says they are."""
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -24,14 +25,18 @@ def read_pretrained(source: str, downloads: Path, *, download: bool = True) -> T
         return read_teacher(source, downloads, download=download)
     name = Path(unquote(uri.path)).name
     if not name:
-        raise WeightsError(f"{source} names no file; give the whole address of a VGG16 state dict")
+        raise WeightsError(
+            f"no teacher weights from {source} (it names no file); give teacher.weights the whole "
+            "address of a VGG16 state dict, or imagenet1k_v1"
+        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         try:
             if uri.scheme == "s3":
                 import boto3
 
-                boto3.client("s3").download_file(uri.netloc, uri.path.lstrip("/"), str(file))
+                with closing(boto3.client("s3")) as s3:
+                    s3.download_file(uri.netloc, uri.path.lstrip("/"), str(file))
             else:
                 from torch.hub import download_url_to_file
 

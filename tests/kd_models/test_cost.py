@@ -29,7 +29,7 @@ class Clock:
         self.now, self.passes = 0.0, 0
         self._seconds = seconds
 
-    def perf_counter(self) -> float:
+    def read(self) -> float:
         return self.now
 
     def network(self) -> nn.Module:
@@ -48,7 +48,9 @@ class Clock:
 def clock_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Clock]:
     def make(*seconds: float) -> Clock:
         clock = Clock(seconds)
-        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+        monkeypatch.setattr(
+            module, "time", SimpleNamespace(perf_counter=clock.read, thread_time=clock.read)
+        )
         return clock
 
     return make
@@ -57,7 +59,8 @@ def clock_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Clock]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at the clock takes a second, so that a latency is of the fewest passes."""
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=count(1.0).__next__))
+    tick = count(1.0).__next__
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=tick, thread_time=tick))
 
 
 @pytest.fixture
