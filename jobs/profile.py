@@ -7,8 +7,9 @@ if __name__ == "__main__":
     # Import from the project, not from this folder: its profile.py is not the library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -16,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from kd_models.complexity import complexity, latency_ms
+from kd_models.complexity import complexity, cost, latency_ms
 from kd_models.data import DatasetRow, dataset_row
 from kd_models.eca_mkdad import SCORING_LAYERS, FeatureDetector, StudentConfig
 from kd_models.networks.gan import IMAGE_SIZE
 from kd_models.networks.vgg import SMALLEST_IMAGE, STUDENT_BLOCKS, Teacher
 from kd_models.pkdgan import TEACHER_WIDTHS, GanDetector, NetworkConfig
+from kd_models.placements import PLACEMENTS
 from kd_models.placements import placement as placement_of
 from kd_models.step import Detector
 from kd_models.values import nearest
@@ -44,12 +46,13 @@ def profile(
             "eca_mkdad: lightweight or full."
         ),
     ] = None,
-    teacher_widths: Annotated[str, typer.Option(help="pkdgan: such as 64,128,256.")] = ",".join(
-        map(str, TEACHER_WIDTHS)
-    ),
+    teacher_widths: Annotated[
+        str | None, typer.Option(help="pkdgan: such as 64,128,256, which is the default.")
+    ] = None,
     placement: Annotated[
-        str, typer.Option(help="eca_mkdad: mkdad, eca, eca-all, eca-null, se or scse.")
-    ] = "eca",
+        str | None,
+        typer.Option(help=f"eca_mkdad: one of {', '.join(PLACEMENTS)}; default eca."),
+    ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="eca_mkdad: pixels a side; default the dataset's.")
     ] = None,
@@ -68,10 +71,12 @@ def profile(
     def work(log: Console, say: Say) -> Answer:
         row = dataset_row(dataset)
         if method == "pkdgan":
+            _not_of(method, {"--placement": placement, "--image-size": image_size})
             title, teacher, detector = _pkdgan(row, student_widths, teacher_widths)
             size = IMAGE_SIZE
         elif method == "eca_mkdad":
-            title, teacher, detector = _eca_mkdad(placement, student_widths)
+            _not_of(method, {"--teacher-widths": teacher_widths})
+            title, teacher, detector = _eca_mkdad(placement or "eca", student_widths)
             size = row.image_size if image_size is None else image_size
             if size < SMALLEST_IMAGE:
                 raise UserError(f"--image-size {size}: expected at least {SMALLEST_IMAGE}")
@@ -81,15 +86,22 @@ def profile(
             )
         scorer = detector.scorer().eval()
         example = torch.zeros(batch, detector.channels, size, size)
-        costs = {
-            "teacher": _cost(teacher, example),
-            "student": _cost(scorer.student, example),
-        }
-        deployed = [costs["student"]] + [costs["teacher"]] * (scorer.teacher is not None)
-        costs["deployed"] = {
-            "params": sum(cost["params"] for cost in deployed),
-            "flops": sum(cost["flops"] for cost in deployed),
-            "latency_ms": latency_ms(scorer, example),
+        found = cost(scorer, example)
+        costs: dict[str, dict[str, float]] = {
+            "teacher": {
+                **asdict(complexity(teacher, example)),
+                "latency_ms": latency_ms(teacher, example),
+            },
+            "student": {
+                "params": found.student_params,
+                "flops": found.student_flops,
+                "latency_ms": found.student_latency_ms,
+            },
+            "deployed": {
+                "params": found.params,
+                "flops": found.flops,
+                "latency_ms": found.latency_ms,
+            },
         }
         ratio = {name: costs["teacher"][name] / costs["student"][name] for name in costs["teacher"]}
         table = Table(
@@ -98,25 +110,31 @@ def profile(
         )
         for heading in ("", "params", "FLOPs", "ms"):
             table.add_column(heading, justify="right" if heading else "left")
-        for name, cost in costs.items():
-            table.add_row(
-                name, f"{cost['params']:,}", f"{cost['flops']:,}", f"{cost['latency_ms']:.3f}"
-            )
+        for name, of in costs.items():
+            table.add_row(name, f"{of['params']:,}", f"{of['flops']:,}", f"{of['latency_ms']:.3f}")
         table.add_row("ratio", *(f"{value:.2f}" for value in ratio.values()))
         return Answer({**costs, "ratio": ratio}, table)
 
     respond(work, as_json)
 
 
+def _not_of(method: str, options: Mapping[str, object]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise UserError(f"{option} {value}: is no option of --method {method}")
+
+
 def _pkdgan(
-    row: DatasetRow, student_widths: str | None, teacher_widths: str
+    row: DatasetRow, student_widths: str | None, teacher_widths: str | None
 ) -> tuple[str, nn.Module, Detector]:
     widths = row.student_widths
     if student_widths is not None:
         widths = _widths("--student-widths", student_widths)
+    of_teacher = TEACHER_WIDTHS
+    if teacher_widths is not None:
+        of_teacher = _widths("--teacher-widths", teacher_widths)
     student, teacher = (
-        NetworkConfig(channels=row.channels, widths=w)
-        for w in (widths, _widths("--teacher-widths", teacher_widths))
+        NetworkConfig(channels=row.channels, widths=w) for w in (widths, of_teacher)
     )
     title = f"student {'-'.join(map(str, widths))}"
     return title, teacher.generator(), GanDetector(network=student, distance="mse")
@@ -140,10 +158,6 @@ def _eca_mkdad(placement: str, width: str | None) -> tuple[str, nn.Module, Detec
         teacher="",
     )
     return f"student {name} {width}", Teacher(), detector
-
-
-def _cost(network: nn.Module, example: torch.Tensor) -> dict[str, Any]:
-    return {**asdict(complexity(network, example)), "latency_ms": latency_ms(network, example)}
 
 
 def _widths(option: str, text: str) -> tuple[int, int, int]:

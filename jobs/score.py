@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console, Group
@@ -90,6 +91,7 @@ def _score_files(
     files = sorted(image_paths(path)) if path.is_dir() else [path]
     if not files:
         raise DataError(f"there is no image in {path}")
+    prepared = student.config.preprocessing
     readable, inputs = [], []
     for file in files:
         try:
@@ -100,11 +102,13 @@ def _score_files(
             say(f"warning: skipped: {error}")
         else:
             readable.append(str(file))
-            inputs.append(image)
+            # One at a time: photographs are large, and what the networks take of them is small.
+            inputs.append(
+                to_model_input([image], image_size=prepared.image_size, channels=prepared.channels)
+            )
     if not readable:
         raise DataError(f"none of the {len(files)} images in {path} can be read")
-    prepared = student.config.preprocessing
-    x = to_model_input(inputs, image_size=prepared.image_size, channels=prepared.channels)
+    x = torch.cat(inputs)
     rows = _rows(student, readable, student.score(x))
     if heatmaps is not None:
         root = path if path.is_dir() else path.parent
@@ -141,7 +145,8 @@ def _score_dataset(
     if heatmaps is not None:
         maps = _draw(student, task.test, names, heatmaps)
         if task.masks is not None and task.masked is not None:
-            quality |= localisation_metrics(maps, task.masks, task.masked)
+            known = task.masked.numpy()
+            quality |= localisation_metrics(maps[known], task.masks[known])
     text = ", ".join(f"{metric} {value:.6f}" for metric, value in quality.items())
     return Answer(
         {**_summary(student, rows), **quality, "images": rows},

@@ -16,9 +16,10 @@ from rich.table import Table
 
 from orchestrator import local_ray
 from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 from orchestrator.progress import Say
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import SweepSpec, is_lost_with_the_job
 from orchestrator.store import FolderStore
 from orchestrator.sweep_file import read_spec
 
@@ -104,6 +105,8 @@ def _plan_table(plan: Plan, data: dict[str, object]) -> Table:
 def _run(
     spec: SweepSpec, address: str | None, report: Path | None, log: Console, say: Say
 ) -> Answer:
+    if report is not None:
+        _check_report(report)
     if not (address or os.environ.get("RAY_ADDRESS")):
         local_ray.prepare()
     from orchestrator.progress import display_for, duration
@@ -137,6 +140,23 @@ def _run(
         f"Compare them in the MLflow UI, experiment {spec.name}: {look}",
     )
     return Answer(data, text, exit_code=0 if outcome.succeeded else 1)
+
+
+def _check_report(folder: Path) -> None:
+    """Make the folder before anything is trained.
+
+    Raises:
+        UserError: it cannot be made, or would be lost.
+    """
+    if is_lost_with_the_job(folder):
+        raise UserError(
+            f"--report {folder}: is relative to a Ray job's working directory, which is deleted "
+            "with the job; give an absolute path"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--report {folder}: cannot be made ({error.strerror})") from None
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def complexity(network: nn.Module, example: Tensor) -> Complexity:
 
     The network is counted in evaluation mode and left in the modes it was found in.
     Additions, activations and pooling that fvcore has no rule for count as nothing,
-    which is how both papers' figures come out (papers.md, golden numbers).
+    which is how both papers' figures come out (docs/adr/0001 and 0004).
     """
     # fvcore traces with torch.jit, which warns of its own deprecation, on import too.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.jit")

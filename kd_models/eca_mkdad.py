@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from kd_models.losses import feature_distances
@@ -20,7 +20,10 @@ from kd_models.world import World
 
 log = logging.getLogger(__name__)
 
-Layers = Annotated[tuple[int, ...], Field(min_length=1)]
+Layers = Annotated[
+    tuple[int, ...], Field(min_length=1), AfterValidator(lambda layers: tuple(sorted(layers)))
+]
+"""max-pools from 1 to 5; their order means nothing"""
 Precision = Literal["float32", "float16"]
 
 TRAINING_LAYERS, SCORING_LAYERS = (2, 3, 4, 5), (3, 4, 5)
@@ -127,6 +130,9 @@ class FeatureDetector(Detector):
     @property
     def channels(self) -> int:
         return CHANNELS
+
+    def shape(self) -> Self:
+        return self.model_copy(update={"lambda_": 0.0, "teacher": ""})
 
     def scorer(self) -> FeatureScorer:
         return FeatureScorer(self.student.network(), Teacher(), self.layers, self.lambda_)

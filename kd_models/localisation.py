@@ -47,7 +47,7 @@ class Localisation:
 
     shown: tuple[Shown, ...]
     metrics: dict[str, float]
-    """``pixel_auroc`` and ``pro``, where there are masks of novel pixels"""
+    """``pixel_auroc`` and ``pro``, in process 0 where there are masks of novel pixels"""
 
 
 def localise(
@@ -74,10 +74,8 @@ def localise(
     place = {row: index for index, row in enumerate(rows)}
     maps = world.map_rows(lambda part: heat_maps(scorer, part), images[rows]).cpu().numpy()
     metrics: dict[str, float] = {}
-    if masks is not None and masked is not None:
-        everywhere = np.zeros((len(images), *maps.shape[1:]), dtype=maps.dtype)
-        everywhere[rows] = maps
-        metrics = localisation_metrics(everywhere, masks, masked)
+    if masks is not None and known and world.rank == 0:
+        metrics = localisation_metrics(maps[[place[row] for row in known]], masks[known])
     shown = []
     for caption, row in chosen.items():
         with torch.no_grad():
@@ -141,13 +139,10 @@ def _smoothed(maps: Tensor) -> Tensor:
     return torch.from_numpy(ndimage.grey_opening(smooth, size=(1, width, width))).to(maps.device)
 
 
-def localisation_metrics(
-    maps: NDArray[np.floating], masks: Tensor, masked: Tensor
-) -> dict[str, float]:
-    """Return ``pixel_auroc`` and ``pro`` of maps (N, S, S) over the images that ``masked`` (N,)
-    says have masks (N, S, S); nothing where these mark no pixel, or leave none."""
-    known = masked.cpu().numpy()
-    found, true = maps[known], masks.cpu().numpy()[known]
+def localisation_metrics(found: NDArray[np.floating], masks: Tensor) -> dict[str, float]:
+    """Return ``pixel_auroc`` and ``pro`` of heat maps (N, S, S) against masks (N, S, S); nothing
+    where these mark no pixel, or leave none."""
+    true = masks.cpu().numpy()
     if not true.any() or true.all():
         return {}
     return {"pixel_auroc": pixel_auroc(found, true), "pro": per_region_overlap(found, true)}

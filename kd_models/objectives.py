@@ -58,7 +58,7 @@ class GeneratorObjective(nn.Module):
             trained: gradients pass through them but stop short of their weights, so that they
             can belong to another optimizer and another DDP wrapper.
         gan_weights: by role.
-        joint_teacher: whether K_l also trains a teacher that trains (default no: papers.md).
+        joint_teacher: whether K_l also trains a teacher that trains (default no: docs/adr/0001).
     """
 
     def __init__(

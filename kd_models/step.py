@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -65,6 +65,10 @@ class Detector(Value, ABC):
     @property
     @abstractmethod
     def channels(self) -> int: ...
+
+    def shape(self) -> Self:
+        """Return one detector for all that cost the same to run."""
+        return self
 
     @abstractmethod
     def scorer(self) -> Scorer:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class World:
         values = values.clone()
         dist.all_reduce(values)
         return values / self.size
+
+    def gather(self, value: T) -> list[T]:
+        """Return the small value of every process, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def average_buffers(self, *modules: nn.Module) -> None:
         """Give every process the same running statistics: their mean.

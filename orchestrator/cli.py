@@ -14,15 +14,12 @@ from kd_models.data import DataError
 from kd_models.networks.vgg_weights import WeightsError
 from kd_models.package import PackageError
 from orchestrator.errors import UserError
-from orchestrator.progress import Say
+from orchestrator.progress import PLAIN_WIDTH, Say
 
 JsonFlag = Annotated[
     bool,
     typer.Option("--json", help="One line of JSON on standard output, everything else on error."),
 ]
-
-PLAIN_WIDTH = 160
-"""columns where there is no terminal to ask"""
 
 
 @dataclass(frozen=True)

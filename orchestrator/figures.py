@@ -23,7 +23,7 @@ def roc_figure(scores: Scores, title: str) -> Figure:
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     axes.plot(fpr, tpr, label=f"AUROC {auroc(scores.scores, scores.novel):.4f}")
     axes.set(
-        title=title,
+        title=_literal(title),
         xlabel="normal images flagged (FPR)",
         ylabel="novel images found (TPR)",
         aspect="equal",
@@ -48,7 +48,7 @@ def score_figure(scores: Scores, threshold: float, title: str) -> Figure:
             label=f"{label} ({len(values)})",
         )
     axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.4g}")
-    axes.set(title=title, xlabel="novelty score", ylabel="density")
+    axes.set(title=_literal(title), xlabel="novelty score", ylabel="density")
     axes.legend()
     return figure
 
@@ -61,7 +61,7 @@ def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Fig
     masks = any(one.mask is not None for one in shown)
     columns = 3 if masks else 2
     figure = Figure(figsize=(2.4 * columns, 2.6 * len(shown) + 0.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(_literal(title))
     hottest = max(float(one.heat.max()) for one in shown) or 1.0
     for one, row in zip(shown, figure.subplots(len(shown), columns, squeeze=False), strict=True):
         image = displayed(one.image)
@@ -86,7 +86,7 @@ def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
     normal = [one for one in shown if not one.novel][:2][-1]
     rows = [(layer, one) for layer in novel.layers for one in (normal, novel)]
     figure = Figure(figsize=(8, 2 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(_literal(title))
     for (layer, one), row in zip(rows, figure.subplots(len(rows), 4, squeeze=False), strict=True):
         both = np.stack([normal.layers[layer], novel.layers[layer]])
         maps = (float(both[:, :2].min()), float(both[:, :2].max()))
@@ -135,7 +135,7 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
                 continue
             x = place + (index - (len(tasks) - 1) / 2) * bar
             found, cost = one.aurocs[task], one.cost[task]
-            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=task)
+            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=_literal(task))
             quality.annotate(
                 f"{np.mean(found):.3f}",
                 (x, float(np.mean(found))),
@@ -167,5 +167,10 @@ def displayed(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _picture(axes: Axes, values: NDArray, title: str, **options: Any) -> None:
     axes.imshow(values, **options)
-    axes.set_title(title, fontsize=7)
+    axes.set_title(_literal(title), fontsize=7)
     axes.set_axis_off()
+
+
+def _literal(text: str) -> str:
+    """Keep matplotlib from reading a file's name as mathematics."""
+    return text.replace("$", r"\$")

@@ -72,6 +72,8 @@ class Candidate:
 
     dataset: str
     normal_class: str
+    normal_class_name: str
+    """as people call it"""
     method: str
     axes: Mapping[str, Any]
     """of the method's own axes, as JSON values by name; the first says most"""
@@ -207,7 +209,13 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
                 stages.setdefault(stage.key, stage)
                 keys.append(stage.key)
             candidate = Candidate(
-                fact.row.name, normal_class, spec.method, variant.axes, seed, tuple(keys)
+                fact.row.name,
+                normal_class,
+                fact.row.classes[normal_class],
+                spec.method,
+                variant.axes,
+                seed,
+                tuple(keys),
             )
             candidates.setdefault(candidate.key, candidate)
     ordered = sorted(stages.values(), key=lambda stage: len(stage.parents))

@@ -23,6 +23,8 @@ def read_pretrained(source: str, downloads: Path, *, download: bool = True) -> T
         return read_teacher(unquote(uri.path), downloads)
     if not uri.netloc:
         return read_teacher(source, downloads, download=download)
+    if not download:
+        raise WeightsError(f"{source} is not fetched")
     name = Path(unquote(uri.path)).name
     if not name:
         raise WeightsError(

@@ -14,6 +14,8 @@ from rich.text import Text
 from orchestrator.plan import Pack, Stage
 
 PLAIN_INTERVAL_S = 10.0
+PLAIN_WIDTH = 1000
+"""columns where there is no terminal to ask: tables take what they need, and lose nothing"""
 
 Say = Callable[[str], None]
 """Tells whoever runs a job one thing that happened."""

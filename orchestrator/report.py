@@ -15,6 +15,7 @@ from rich.text import Text
 from kd_models.complexity import Cost
 from kd_models.metrics import Evaluation
 from kd_models.values import spell
+from orchestrator.progress import PLAIN_WIDTH
 from orchestrator.results import CandidateResult
 
 Columns = Mapping[str, Callable[[CandidateResult, Evaluation, Cost], str]]
@@ -62,14 +63,14 @@ def candidates_table(results: list[CandidateResult], protocol: str) -> Table:
         if name in always or len({value(r) for r in results}) > 1
     }
     for name in shown:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     columns = dict(_ALWAYS)
     if any(r.localisation for r in results):
         columns |= _WITH_MASKS
     if any(r.cost and r.cost.student_params != r.cost.params for r in results):
         columns |= _WITH_TEACHER
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for result in results:
         # As Text: a folder's name may look like markup.
         axes_cells = (Text(value(result)) for value in shown.values())
@@ -135,9 +136,9 @@ def compare(results: Sequence[CandidateResult]) -> list[Compared]:
 
 
 def comparison_table(compared: Sequence[Compared]) -> Table:
-    """Return one row per combination: AUROC for every dataset and class, then inference times."""
+    """Return one row per combination: mean AUROC of each task, of how many, and inference times."""
     tasks = list(dict.fromkeys(task for one in compared for task in one.aurocs))
-    table = Table(title="compared: AUROC (whole test split, mean over seeds) and ms for an image")
+    table = Table(title="compared: mean AUROC (whole test split) and ms for an image")
     table.add_column("student")
     for task in tasks:
         table.add_column(f"{task} AUROC", justify="right")
@@ -150,8 +151,9 @@ def comparison_table(compared: Sequence[Compared]) -> Table:
                 cells += [Text("-")] * 3
                 continue
             cost = one.cost[task]
+            found = one.aurocs[task]
             cells += [
-                Text(f"{mean(one.aurocs[task]):.4f}"),
+                Text(f"{mean(found):.4f}" + (f" ({len(found)})" if len(found) > 1 else "")),
                 Text(f"{cost.student_latency_ms:.2f}"),
                 Text(f"{cost.latency_ms:.2f}"),
             ]
@@ -194,5 +196,5 @@ def _axis(name: str, result: CandidateResult) -> str:
 def render_plain(table: Table) -> str:
     """Return the table as text without colours, for files and logs."""
     buffer = io.StringIO()
-    Console(file=buffer, width=200).print(table)
+    Console(file=buffer, width=PLAIN_WIDTH).print(table)
     return buffer.getvalue()

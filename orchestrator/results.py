@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -126,16 +126,16 @@ def _auroc_of(teacher: Stage | None, store: Store) -> float | None:
 
 def cost(stage: Stage) -> Cost:
     """Return what the detector that a stage trains costs."""
-    return detector_cost(stage.config.step.detector, stage.config.image_size)
+    return detector_cost(stage.config.step.detector.shape(), stage.config.image_size)
 
 
-@lru_cache
-def detector_cost(detector: Detector, image_size: int, batch: int = 1) -> Cost:
-    """Count and measure a detector's cost for ``batch`` images, as both papers count them.
+@cache
+def detector_cost(detector: Detector, image_size: int) -> Cost:
+    """Count and measure a detector's cost for one image, as both papers count it.
 
     Measured once for each detector, in this process: call it first where nothing else runs.
     """
     with torch.random.fork_rng(devices=[]):
         scorer = detector.scorer().eval()
-    example = torch.zeros(batch, detector.channels, image_size, image_size)
+    example = torch.zeros(1, detector.channels, image_size, image_size)
     return measure_cost(scorer, example)

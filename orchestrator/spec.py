@@ -48,8 +48,16 @@ class Resources(Value):
     checkpoint_every: Count = 10
     """epochs between checkpoints"""
     teacher_cache_gib: Annotated[float, Field(ge=0)] = 4
-    """most memory in each worker for what a pretrained teacher says of the images; a teacher
-    that would need more runs live, at every step"""
+    """most memory (of the GPU, where there is one) that each worker keeps what a pretrained teacher
+    says of the images in; a teacher that would need more runs live, at every step"""
+
+
+def is_lost_with_the_job(path: Path) -> bool:
+    """Whether a path is relative to a Ray job's working directory.
+
+    Ray unpacks it below its session folder and deletes it later.
+    """
+    return not path.is_absolute() and "runtime_resources/working_dir_files" in str(Path.cwd())
 
 
 def _home() -> str:
@@ -93,18 +101,15 @@ class StorageSpec(Value):
 
     @model_validator(mode="after")
     def _outlives_the_job(self) -> Self:
-        # Ray unpacks a job's working directory below its session folder and deletes it later.
-        here = str(Path.cwd())
-        if "runtime_resources/working_dir_files" in here:
-            places = {"root": self.root_path, "store": self.store_path}
-            if self.mlflow_uri.startswith("sqlite:///"):
-                places["tracking_uri"] = Path(self.mlflow_uri.removeprefix("sqlite:///"))
-            for name, path in places.items():
-                if not path.is_absolute():
-                    raise ValueError(
-                        f"{name} is {str(path)!r}, relative to a Ray job's working directory, "
-                        "which is deleted with the job; give an absolute path"
-                    )
+        places = {"root": self.root_path, "store": self.store_path}
+        if self.mlflow_uri.startswith("sqlite:///"):
+            places["tracking_uri"] = Path(self.mlflow_uri.removeprefix("sqlite:///"))
+        for name, path in places.items():
+            if is_lost_with_the_job(path):
+                raise ValueError(
+                    f"{name} is {str(path)!r}, relative to a Ray job's working directory, "
+                    "which is deleted with the job; give an absolute path"
+                )
         return self
 
 

@@ -84,7 +84,7 @@ def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str
             continue
         try:
             _run_stage(stage, site, world, session)
-        # All of these happen in every process alike, so none is left waiting for another.
+        # All of these are raised in every process alike, so none is left waiting for another.
         except (Diverged, DataTooSmall, DataError, CorruptStage) as error:
             failures[stage.key] = f"{type(error).__name__}: {error}"
     return failures
@@ -92,25 +92,7 @@ def run_pack(pack: Pack, site: Site, world: World, session: Session) -> dict[str
 
 def _run_stage(stage: Stage, site: Site, world: World, session: Session) -> None:
     config = stage.config
-    step = config.step
-    images = site.images(config.dataset)
-    fingerprint = images.fingerprint_of(config.normal_class)
-    if fingerprint != stage.fingerprint:
-        raise DataError(
-            f"dataset {config.dataset} is not the one the sweep was planned with "
-            f"(fingerprint {fingerprint[:12]}, planned {stage.fingerprint[:12]})"
-        )
-    data = one_class(
-        images,
-        config.normal_class,
-        image_size=config.image_size,
-        channels=step.detector.channels,
-    )
-    del images
-    pretrained = site.pretrained() if site.pretrained and step.pretrained else None
-    learner = step.learner(config.seed, Fixed(pretrained, site.cache_bytes))
-    for parent in stage.parents:
-        learner.load(_parent_networks(site.store, parent))
+    data, learner = _prepare_together(stage, site, world)
     run = _StageRun(stage, site, world, session, learner, data)
     with _warnings_told(session, stage, world):
         fit(
@@ -126,6 +108,46 @@ def _run_stage(stage: Stage, site: Site, world: World, session: Session) -> None
         assert run.scores is not None
         weights = {name: network.state_dict() for name, network in learner.trained.items()}
         write_stage(site.store, stage, weights, run.scores, run.history, run.localisation)
+
+
+def _prepare_together(stage: Stage, site: Site, world: World) -> tuple[OneClassData, Learner]:
+    """Prepare a stage in every process; where one machine cannot, it is an error on all.
+
+    Photographs and parents are read on every machine, and may be missing on one of them alone.
+    """
+    prepared, failure = None, None
+    try:
+        prepared = _prepare(stage, site)
+    except (DataError, CorruptStage) as error:
+        failure = error
+    if any(world.gather(failure is not None)):
+        reasons = [reason for reason in world.gather(failure and str(failure)) if reason]
+        raise failure or DataError(f"in another worker: {reasons[0]}")
+    assert prepared is not None
+    return prepared
+
+
+def _prepare(stage: Stage, site: Site) -> tuple[OneClassData, Learner]:
+    config = stage.config
+    step = config.step
+    images = site.images(config.dataset)
+    fingerprint = images.fingerprint_of(config.normal_class)
+    if fingerprint != stage.fingerprint:
+        raise DataError(
+            f"dataset {config.dataset} is not the one the sweep was planned with "
+            f"(fingerprint {fingerprint[:12]}, planned {stage.fingerprint[:12]})"
+        )
+    data = one_class(
+        images,
+        config.normal_class,
+        image_size=config.image_size,
+        channels=step.detector.channels,
+    )
+    pretrained = site.pretrained() if site.pretrained and step.pretrained else None
+    learner = step.learner(config.seed, Fixed(pretrained, site.cache_bytes))
+    for parent in stage.parents:
+        learner.load(_parent_networks(site.store, parent))
+    return data, learner
 
 
 @contextmanager

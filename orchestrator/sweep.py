@@ -115,7 +115,7 @@ def plan_without_download(spec: SweepSpec, say: Say) -> Plan:
             weights = read_pretrained(spec.pretrained, spec.storage.data_path, download=False)
             pretrained = weights.sha256
         except WeightsError as error:
-            if spec.pretrained != IMAGENET:
+            if spec.pretrained != IMAGENET and "://" not in spec.pretrained:
                 raise
             say(f"{error} yet: planned without the teacher's weights")
             pretrained = f"unknown {spec.pretrained}"
@@ -169,8 +169,8 @@ def run_sweep(
     teacher = load_pretrained(spec)
     plan = make_plan(spec, facts_of(images), teacher.sha256 if teacher else "")
     # Before anything else runs here: latency is part of it.
-    for candidate in plan.candidates:
-        cost(plan.stages[candidate.key])
+    for stage in plan.stages.values():
+        cost(stage)
     finished = finished_stages(plan, store, say)
     packs = plan.packs(finished)
     say(

@@ -38,7 +38,7 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        lines = dict.fromkeys(explain(model, e) for e in error.errors())
+        lines = dict.fromkeys(explain(model, e) for e in _telling(error.errors()))
         # What is wrong with training is wrong with what teachers inherit of it: say it once.
         inherited = {f"teacher.{line}" for line in lines}
         said = [f"{path}: {line}" for line in lines if line not in inherited]
@@ -63,7 +63,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     """Put one pydantic error of ``model`` into words: the setting, what is wrong, what is near."""
-    location = [part for part in error["loc"] if not _is_union_branch(part)]
+    location = _place(error)
     where = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         valid = _settings_at(model, location[:-1])
@@ -78,6 +78,20 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     expected = str(error.get("ctx", {}).get("expected", ""))
     options = [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
     return f"{where}: {message}, not {error['input']!r}{nearest(error['input'], options)}"
+
+
+def _telling(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out what pydantic says of a setting's other forms when one of its parts is wrong."""
+    places = [_place(error) for error in errors]
+    return [
+        error
+        for error, place in zip(errors, places, strict=True)
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in places)
+    ]
+
+
+def _place(error: Mapping[str, Any]) -> list[str | int]:
+    return [part for part in error["loc"] if not _is_union_branch(part)]
 
 
 def _is_union_branch(part: object) -> bool:

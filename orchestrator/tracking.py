@@ -21,7 +21,6 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 from safetensors.torch import save_file
 
-from kd_models.data import dataset_row
 from kd_models.networks.vgg_weights import TeacherWeights
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
 from kd_models.values import spell
@@ -179,7 +178,7 @@ class Tracker:
             self._client.log_figure(run.run_id, figure, name)
         if result is not None:
             self._log_package(run.run_id, stage, result)
-        ended = {"complete": protocol, "status": "finished", "reason": ""}
+        ended = {**tags, "complete": protocol, "status": "finished", "reason": ""}
         self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in ended.items()])
         self._client.set_terminated(run.run_id, "FINISHED")
         run.complete = protocol
@@ -227,13 +226,13 @@ class Tracker:
         config, detector = stage.config, stage.config.step.detector
         assert result.evaluation is not None
         assert result.cost is not None
-        evaluation, row = result.evaluation, dataset_row(config.dataset)
+        evaluation = result.evaluation
         return Package(
             PackageConfig(
                 axes=dict(result.candidate.axes),
                 dataset=config.dataset,
                 normal_class=config.normal_class,
-                normal_class_name=row.classes[config.normal_class],
+                normal_class_name=result.candidate.normal_class_name,
                 seed=config.seed,
                 stage_key=stage.key,
                 detector=detector,

@@ -30,7 +30,7 @@ class Reconstruction(NamedTuple):
 
 def _normalisation(kind: Normalisation, width: int) -> nn.Module:
     # At batch 1, batch statistics are those of one image; instance norm keeps exactly that
-    # at scoring time, where running averages would leave the network at chance (papers.md).
+    # at scoring time, where running averages would leave the network at chance (docs/adr/0002).
     if kind == "per-image":
         return nn.InstanceNorm2d(width, affine=True)
     return nn.BatchNorm2d(width)

@@ -27,7 +27,7 @@ VGG16: Blocks = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 5
 
 STUDENT_BLOCKS: Mapping[StudentWidth, Blocks] = MappingProxyType(
     {
-        # papers.md: the one reading that gives the paper's Table 6. The last convolution of a
+        # The one reading (docs/adr/0004) that gives the paper's Table 6. The last convolution of a
         # block is as wide as the teacher's, but for the first block, which is not distilled.
         "lightweight": ((16, 16), (16, 128), (16, 16, 256), (16, 16, 512), (16, 16, 512)),
         "full": VGG16,

@@ -69,10 +69,11 @@ def _imagenet(downloads: Path, download: bool) -> Mapping[str, Any]:
         state: Mapping[str, Any] = weights.get_state_dict(
             model_dir=str(downloads), progress=False, check_hash=True
         )
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # whatever the network, the disk or a damaged file come to
         raise WeightsError(
-            f"torchvision's VGG16 weights cannot be had ({error}); put {weights.url} into "
-            f"{downloads}, or give teacher.weights the path of a state dict"
+            f"torchvision's VGG16 weights cannot be had ({type(error).__name__}: {error}); put "
+            f"{weights.url} into {downloads}, in place of any that is there, or give "
+            "teacher.weights the path of a state dict"
         ) from None
     return state
 

@@ -18,7 +18,11 @@ STUDENTS = {
     "mnist": (1, 100_404, 177_408, 50.97, 306.84),
     "fmnist": (1, 49_722, 76_416, 102.924, 712.362),
 }
-"""channels, params, FLOPs and the ratios to the teacher: ../shared/design/papers.md"""
+"""channels, params, FLOPs and the ratios to the teacher: docs/adr/0001"""
+
+
+def counts(cost: dict[str, float]) -> tuple[float, float]:
+    return cost["params"], cost["flops"]
 
 
 @pytest.mark.parametrize("dataset", STUDENTS)
@@ -28,23 +32,22 @@ def test_golden_numbers(job: Callable[..., Any], dataset: str) -> None:
     answer = ended.answer
     channels, params, flops, params_ratio, flops_ratio = STUDENTS[dataset]
     teacher_params, teacher_flops = TEACHERS[channels]
-    assert answer == {
-        "teacher": {"params": teacher_params, "flops": teacher_flops},
-        "student": {"params": params, "flops": flops},
-        "ratio": {"params": teacher_params / params, "flops": teacher_flops / flops},
-    }
+    assert counts(answer["teacher"]) == (teacher_params, teacher_flops)
+    assert counts(answer["student"]) == counts(answer["deployed"]) == (params, flops)
+    assert counts(answer["ratio"]) == (teacher_params / params, teacher_flops / flops)
+    assert 0 < answer["deployed"]["latency_ms"] < answer["teacher"]["latency_ms"]
     assert answer["ratio"]["params"] == pytest.approx(params_ratio, rel=1e-4)
     assert answer["ratio"]["flops"] == pytest.approx(flops_ratio, rel=1e-4)
 
 
 def test_widths_can_be_given(job: Callable[..., Any]) -> None:
     given = job("profile", "--dataset", "mnist", "--student-widths", "1,2,4", "--json").answer
-    assert given["student"] == {"params": 49_722, "flops": 76_416}
+    assert counts(given["student"]) == (49_722, 76_416)
     both = job(
         *("profile", "--dataset", "mnist", "--json"),
         *("--teacher-widths", "2, 4, 8", "--student-widths", "1,2,4"),
     ).answer
-    assert both["teacher"] == {"params": 100_404, "flops": 177_408}
+    assert counts(both["teacher"]) == (100_404, 177_408)
 
 
 def test_for_a_person_it_is_a_table(job: Callable[..., Any]) -> None:
@@ -68,6 +71,14 @@ def test_for_a_person_it_is_a_table(job: Callable[..., Any]) -> None:
         ),
         (["--dataset", "mnist", "--student-widths", "1,2,x"], "--student-widths 1,2,x: expected"),
         (["--dataset", "mnist", "--student-widths", "1,2,0"], "--student-widths 1,2,0: expected"),
+        (
+            ["--dataset", "mnist", "--placement", "eca"],
+            "--placement eca: is no option of --method pkdgan",
+        ),
+        (
+            ["--dataset", "mnist", "--method", "eca_mkdad", "--teacher-widths", "1,2,3"],
+            "--teacher-widths 1,2,3: is no option of --method eca_mkdad",
+        ),
         (["--dataset", "mnist", "--teacher-widths", "1,2,3,4"], "--teacher-widths 1,2,3,4: exp"),
     ],
 )
@@ -90,7 +101,7 @@ def test_as_a_program_from_anywhere(tmp_path: Path) -> None:
         timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["student"] == {"params": 49_722, "flops": 76_416}
+    assert counts(json.loads(ended.stdout)["student"]) == (49_722, 76_416)
 
 
 @pytest.mark.parametrize("name", ["choose", "download", "profile", "score", "sweep"])

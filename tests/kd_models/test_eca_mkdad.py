@@ -128,7 +128,7 @@ def test_what_the_paper_sets_by_dataset(dataset: str, epochs: int, lambda_: floa
     [
         ((2, 6), (2,), "full", r"^training_layers is \[2, 6\]; expected some of .*\[1, 2, 3, 4, 5"),
         ((0, 2), (2,), "full", r"^training_layers is \[0, 2\]"),
-        ((2, 3, 2), (2,), "full", r"^training_layers is \[2, 3, 2\].*each once$"),
+        ((2, 2, 3), (2,), "full", r"^training_layers is \[2, 2, 3\].*each once$"),
         ((2, 3), (7,), "full", r"^scoring_layers is \[7\]"),
         ((2, 3), (3, 3), "full", r"^scoring_layers is \[3, 3\]"),
         ((2, 4), (4, 5, 3), "full", r"^scoring_layers has 3, which training_layers \[2, 4\] lacks"),
@@ -233,7 +233,22 @@ def test_the_loss_is_the_mean_of_equation_13_over_the_training_layers(
         assert terms[f"direction/{layer}"].item() == pytest.approx(direction.mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("scoring", [(2,), (5,), (5, 2)])
+def test_the_order_of_layers_means_nothing() -> None:
+    one, other = (
+        DistilConfig(
+            student=StudentConfig(placement="eca"),
+            lambda_=0.1,
+            training_layers=training,
+            scoring_layers=scoring,
+            teacher="",
+        )
+        for training, scoring in (((2, 3, 4), (3, 4)), ((4, 2, 3), (4, 3)))
+    )
+    assert one == other
+    assert other.scoring_layers == (3, 4)
+
+
+@pytest.mark.parametrize("scoring", [(2,), (5,), (2, 5)])
 def test_which_layers_count_is_a_setting(
     scoring: tuple[int, ...], make_learner: MakeLearner, images: Tensor
 ) -> None:

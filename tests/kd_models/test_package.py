@@ -95,7 +95,7 @@ def test_a_package_scores_as_what_it_was_made_of(
     learner, images = make_learner("alone", distance=distance), draw_images(6, seed=3)
     fit(learner, draw_images(8), Recipe(epochs=2, batch_size=4), seed=0)
     weights = learner.networks["student.generator"].state_dict()
-    package = Package(config(distance=distance), weights)
+    package = Package(config(detector=DETECTOR.model_copy(update={"distance": distance})), weights)
     # A trained network lies in memory channels last, a loaded one does not: other rounding.
     torch.testing.assert_close(
         package.score(images), learner.score(images, World()), rtol=1e-4, atol=0
@@ -119,7 +119,7 @@ def test_per_image_normalisation_travels_too(
     learner, images = make_learner("alone", normalisation="per-image"), draw_images(3)
     network = NetworkConfig(channels=1, widths=(1, 2, 4), normalisation="per-image")
     weights = learner.networks["student.generator"].state_dict()
-    Package(config(network=network), weights).save(tmp_path)
+    Package(config(detector=GanDetector(network=network, distance="mse")), weights).save(tmp_path)
     assert torch.equal(Package.load(tmp_path).score(images), learner.score(images, World()))
 
 
@@ -154,11 +154,14 @@ def test_a_garbage_config_is_damage(folder: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
         ({"treshold": 1.0}, "treshold"),
         ({"threshold": "high"}, "threshold"),
         ({"distance": "l1"}, "distance"),
-        ({"network": {"channels": 1, "widths": [1, 2]}}, "widths"),
+        (
+            {"detector": {"method": "pkdgan", "network": {"channels": 1, "widths": [1, 2]}}},
+            "widths",
+        ),
     ],
 )
 def test_a_config_s_bad_setting_is_named(

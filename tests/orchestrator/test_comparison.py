@@ -107,7 +107,7 @@ def test_seeds_are_one_kind_of_student() -> None:
     eca, mkdad = compare(finished(planned(seeds=[0, 1]), [0.5, 0.7, 0.8, 0.9]))
     assert (eca.student, eca.aurocs) == ("eca", {"digits 0": (0.5, 0.7)})
     assert (mkdad.student, mkdad.aurocs) == ("mkdad", {"digits 0": (0.8, 0.9)})
-    assert cells([eca, mkdad])[1][1] == "0.6000"
+    assert cells([eca, mkdad])[1][1] == "0.6000 (2)"
 
 
 def test_a_lambda_that_differs_by_dataset_alone_makes_no_other_students() -> None:

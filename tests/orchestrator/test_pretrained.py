@@ -119,6 +119,8 @@ def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
     assert WHAT_TO_DO in said
 
 
+# Left by botocore's connection pool when it is refused.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_bucket_that_cannot_be_reached_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -278,6 +278,6 @@ def test_imagenet_weights_that_cannot_be_downloaded_are_said_to_be_so(
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     found = message("imagenet1k_v1", tmp_path, download=True)
-    assert "cannot be had (<urlopen error no route to host>)" in found
+    assert "cannot be had (URLError: <urlopen error no route to host>)" in found
     assert f"/{IMAGENET_FILE} into {tmp_path}" in found
     assert "teacher.weights" in found
