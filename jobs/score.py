@@ -67,7 +67,8 @@ def score(
     A score at or above the student's threshold is novel. Of a dataset it is the test split that
     is scored, with the student's own normal class, and the AUROC is printed with it; where its
     images have masks, --heatmaps adds how well the novel pixels are found (pixel AUROC and PRO).
-    Heat maps are drawn on one scale, that of the hottest.
+    Each heat map is drawn on a scale of its own, but never a finer one than leaves the images
+    called normal cold.
     """
 
     def work(log: Console, say: Say) -> Answer:
@@ -112,7 +113,8 @@ def _score_files(
     rows = _rows(student, readable, student.score(x))
     if heatmaps is not None:
         root = path if path.is_dir() else path.parent
-        _draw(student, x, [str(Path(file).relative_to(root)) for file in readable], heatmaps)
+        names = [str(Path(file).relative_to(root)) for file in readable]
+        _draw(student, x, names, rows, heatmaps)
     return Answer({**_summary(student, rows), "images": rows}, _lines(student, rows))
 
 
@@ -143,7 +145,7 @@ def _score_dataset(
         "fnr": found.fnr,
     }
     if heatmaps is not None:
-        maps = _draw(student, task.test, names, heatmaps)
+        maps = _draw(student, task.test, names, rows, heatmaps)
         if task.masks is not None and task.masked is not None:
             known = task.masked.numpy()
             quality |= localisation_metrics(maps[known], task.masks[known])
@@ -154,17 +156,19 @@ def _score_dataset(
     )
 
 
-def _draw(student: Package, x: Tensor, names: Sequence[str], folder: Path) -> NDArray[np.float32]:
-    """Draw the heat maps of images (N, C, S, S), and return them (N, S, S)."""
+def _draw(
+    student: Package, x: Tensor, names: Sequence[str], rows: list[dict], folder: Path
+) -> NDArray[np.float32]:
+    """Draw the heat maps of scored images (N, C, S, S), and return them (N, S, S)."""
     from PIL import Image
 
-    from orchestrator.figures import overlay  # matplotlib takes a second to import
+    from orchestrator.figures import heat_scales, overlay  # matplotlib: a second to import
 
     maps: NDArray[np.float32] = heat_maps(student.scorer(), x).numpy()
-    hottest = float(maps.max())
+    ends = heat_scales(list(maps), [row["verdict"] == "normal" for row in rows])
     enlarge = max(1, -(-SMALLEST_PICTURE // x.shape[-1]))
-    for name, image, heat in zip(names, x.numpy(), maps, strict=True):
-        pixels = (overlay(image, heat, hottest) * 255).round().astype(np.uint8)
+    for name, image, heat, end in zip(names, x.numpy(), maps, ends, strict=True):
+        pixels = (overlay(image, heat, end) * 255).round().astype(np.uint8)
         file = folder / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(file)

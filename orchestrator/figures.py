@@ -54,20 +54,18 @@ def score_figure(scores: Scores, threshold: float, title: str) -> Figure:
 
 
 def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Figure:
-    """Draw for each image: itself, its heat map laid over it, and its mask where there is one.
-
-    Heat is drawn on one scale for all images, so that normal ones stay cold.
-    """
+    """Draw for each image: itself, its heat map laid over it, and its mask where there is one."""
     masks = any(one.mask is not None for one in shown)
     columns = 3 if masks else 2
     figure = Figure(figsize=(2.4 * columns, 2.6 * len(shown) + 0.4), layout="constrained")
     figure.suptitle(_literal(title))
-    hottest = max(float(one.heat.max()) for one in shown) or 1.0
-    for one, row in zip(shown, figure.subplots(len(shown), columns, squeeze=False), strict=True):
+    ends = heat_scales([one.heat for one in shown], [one.score < threshold for one in shown])
+    rows = figure.subplots(len(shown), columns, squeeze=False)
+    for one, end, row in zip(shown, ends, rows, strict=True):
         image = displayed(one.image)
         verdict = "novel" if one.score >= threshold else "normal"
         _picture(row[0], image, f"{one.caption}\nscore {one.score:.4g}, called {verdict}")
-        _picture(row[1], overlay(one.image, one.heat, hottest), "heat map")
+        _picture(row[1], overlay(one.image, one.heat, end), "heat map")
         if masks:
             if one.mask is None:
                 row[2].set_axis_off()
@@ -104,13 +102,13 @@ def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
 
 
 def overlay(
-    image: NDArray[np.float32], heat: NDArray[np.float32], hottest: float
+    image: NDArray[np.float32], heat: NDArray[np.float32], end: float
 ) -> NDArray[np.float32]:
     """Lay a heat map (S, S) over its image (C, S, S): colours (S, S, 3) from 0 to 1.
 
-    The hotter, the less of the image is left; ``hottest`` is where the scale ends.
+    The hotter, the less of the image is left; the scale ends at ``end``.
     """
-    strength = (heat / hottest).clip(0, 1)[..., None] if hottest > 0 else heat[..., None]
+    strength = (heat / end).clip(0, 1)[..., None]
     colours = colormaps["inferno"](strength[..., 0])[..., :3]
     shade: NDArray[np.float32] = displayed(image).mean(-1, keepdims=True)
     visible = 0.85 * strength**0.5
@@ -157,6 +155,17 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
     once = dict(zip(labels, handles, strict=True))
     figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=4)
     return figure
+
+
+def heat_scales(heats: Sequence[NDArray[np.float32]], normal: Sequence[bool]) -> list[float]:
+    """Return where the colours of each heat map end.
+
+    At its own maximum, so that faint defects show beside glaring ones; but no lower than twice the
+    hottest of the images called normal, so that these stay cold.
+    """
+    hottest = [float(heat.max()) for heat in heats]
+    least = 2 * max((heat for heat, cold in zip(hottest, normal, strict=True) if cold), default=0)
+    return [max(heat, least) or 1.0 for heat in hottest]
 
 
 def displayed(image: NDArray[np.float32]) -> NDArray[np.float32]:

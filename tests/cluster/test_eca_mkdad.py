@@ -76,7 +76,8 @@ def test_planted_defects_are_found_and_located(
     assert scored["pixel_auroc"] == pytest.approx(row["pixel_auroc"], abs=1e-3)
     pictures = sorted((tmp_path / "maps").rglob("*.png"))
     assert len(pictures) == len(scored["images"]) == NORMAL + 3 * EACH
-    assert Image.open(pictures[0]).size == (256, 256)
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (256, 256)
 
     detector = Package.load(package)
     task = one_class(load(dataset, tmp_path), "cloth", image_size=64, channels=3)
