@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-EPOCHS = 300
+EPOCHS = 160
 SPEC: dict[str, Any] = {
     "name": "survival",
     "datasets": ["digits"],
@@ -24,7 +24,7 @@ SPEC: dict[str, Any] = {
     "structures": ["kdgan-2"],
     "teacher": {"widths": [4, 8, 16]},
     "training": {"epochs": EPOCHS, "batch_size": 32},
-    "evaluation": {"every": 150},
+    "evaluation": {"every": EPOCHS // 2},
     "resources": {"workers": 2, "checkpoint_every": 20, "concurrent_trials": 1},
 }
 
@@ -61,18 +61,24 @@ def test_killed_worker_and_killed_driver_change_nothing(home_with: Callable[...,
     assert again.code == 0, again.log
     assert (again.answer["trained"], again.answer["reused"]) == (1, 1)
     assert rough.stored() == calm.stored()
-    assert again.answer["candidates"] == undisturbed.answer["candidates"]
+    assert _trained_to(again) == _trained_to(undisturbed)
     _check_runs(rough.database, {teacher, student})
     # It went on from the checkpoint: the first epochs are those logged before the kill.
     first = _history(rough.database, student, "auroc")[0]
     assert _history(rough.database, student, "epoch")[0].timestamp / 1000 < killed_at
-    assert first.step == 150
+    assert first.step == EPOCHS // 2
 
     nothing_to_do = rough.run()
     assert nothing_to_do.code == 0, nothing_to_do.log
     assert (nothing_to_do.answer["trained"], nothing_to_do.answer["reused"]) == (0, 2)
-    assert nothing_to_do.answer["candidates"] == undisturbed.answer["candidates"]
+    assert _trained_to(nothing_to_do) == _trained_to(undisturbed)
     _check_runs(rough.database, {teacher, student})
+
+
+def _trained_to(finished: Any) -> list[dict[str, Any]]:
+    """What the candidates came to; latency is measured anew by every run."""
+    rows = finished.answer["candidates"]
+    return [{k: v for k, v in row.items() if "latency" not in k} for row in rows]
 
 
 def _wait(condition: Callable[[], bool], process: Any, home: Any) -> None:
