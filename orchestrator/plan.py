@@ -11,6 +11,7 @@ from kd_models.data import DatasetRow, resolve_class
 from kd_models.eca_mkdad import DistilConfig
 from kd_models.pkdgan import StepConfig
 from kd_models.recipe import Recipe
+from kd_models.step import Step
 from kd_models.values import Value, spell
 from orchestrator.keys import SCHEMA, canonical_json, sha256
 from orchestrator.spec import SweepSpec
@@ -38,7 +39,7 @@ class Stage:
     parents: tuple[str, ...]
     """keys of the stages whose networks it starts from or learns from, oldest first"""
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """What the key is the hash of. Where a folder dataset lies is not part of it."""
         config = self.config.model_dump(mode="json")
@@ -188,14 +189,26 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
     """
     stages: dict[str, Stage] = {}
     candidates: dict[str, Candidate] = {}
+    # Most stages are asked for by many candidates. To make one, and hash it, is what takes time:
+    # equal steps are made the same object, and a stage is found by that.
+    same: dict[tuple[Step, Recipe], tuple[Step, Recipe]] = {}
+    known: dict[tuple[object, ...], str] = {}
     for dataset in dict.fromkeys(spec.datasets):
         fact = facts[dataset]
         wanted = spec.classes_of(dataset, tuple(fact.row.classes))
         classes = dict.fromkeys(resolve_class(fact.row, name) for name in wanted)
-        variants = tuple(spec.variants(fact.row, pretrained))
-        for normal_class, variant, seed in product(classes, variants, spec.seeds):
+        variants = [
+            (variant, [same.setdefault(step, step) for step in variant.steps])
+            for variant in spec.variants(fact.row, pretrained)
+        ]
+        for normal_class, (variant, steps), seed in product(classes, variants, spec.seeds):
             keys: list[str] = []
-            for step, recipe in variant.steps:
+            for trained in steps:
+                wish = (dataset, normal_class, variant.image_size, id(trained), seed, *keys)
+                if wish in known:
+                    keys.append(known[wish])
+                    continue
+                step, recipe = trained
                 config = StageConfig(
                     method=spec.method,
                     dataset=fact.row.name,
@@ -207,6 +220,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
                 )
                 stage = Stage(config, fact.fingerprint_of(normal_class), tuple(keys))
                 stages.setdefault(stage.key, stage)
+                known[wish] = stage.key
                 keys.append(stage.key)
             candidate = Candidate(
                 fact.row.name,
