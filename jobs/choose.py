@@ -40,10 +40,9 @@ def choose(
     Students are compared by AUROC on the validation half of the test images (protocol holdout;
     under protocol paper on all of them), among those within the limits. Limits are of all that
     must be deployed, of eca_mkdad the teacher too; latency is that of the machine the sweep was
-    run from. The chosen one becomes a
-    version of the MLflow model SWEEP.DATASET.CLASS, tagged with its metrics, cost, threshold,
-    preprocessing and stage key, under the alias champion. Choosing the same student again makes
-    no second version.
+    run from. The chosen one becomes a version of the MLflow model SWEEP.DATASET.CLASS, tagged with
+    its metrics, cost, threshold, preprocessing and stage key, under the alias champion. Choosing
+    the same student again makes no second version.
 
     Exit code 1 when for some class no student is within the limits.
     """

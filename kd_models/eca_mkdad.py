@@ -9,8 +9,15 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from kd_models.losses import feature_distances
-from kd_models.networks.vgg import CHANNELS, LAYERS, VGG16, Student, StudentWidth, Teacher
-from kd_models.networks.vgg import tap_shapes as shapes_of
+from kd_models.networks.vgg import (
+    CHANNELS,
+    LAYERS,
+    VGG16,
+    Student,
+    StudentWidth,
+    Teacher,
+    tap_shapes,
+)
 from kd_models.objectives import Batch, FeatureObjective, layer_key
 from kd_models.placements import placement
 from kd_models.scoring import Scorer, batch_of, in_batches
@@ -318,7 +325,7 @@ class DistilLearner:
             return joined.half() if half else joined
 
         whole = world.map_rows(lambda rows: in_batches(flat, rows, batch_of(images)), images)
-        shapes = [shapes_of(VGG16, images.shape[-1])[layer - 1] for layer in layers]
+        shapes = [tap_shapes(VGG16, images.shape[-1])[layer - 1] for layer in layers]
         parts = whole.split([c * h * w for c, h, w in shapes], dim=1)
         return {
             layer_key(layer): part.unflatten(1, shape)
@@ -328,6 +335,6 @@ class DistilLearner:
 
 def kept_bytes(layers: Sequence[int], image_size: int, images: int, half: bool) -> int:
     """Return the memory that a teacher's maps of so many images of S x S pixels take."""
-    shapes = shapes_of(VGG16, image_size)
+    shapes = tap_shapes(VGG16, image_size)
     values = sum(c * h * w for layer, (c, h, w) in enumerate(shapes, start=1) if layer in layers)
     return images * values * (2 if half else 4)

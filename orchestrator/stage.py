@@ -120,8 +120,8 @@ def _prepare_together(stage: Stage, site: Site, world: World) -> tuple[OneClassD
         prepared = _prepare(stage, site)
     except (DataError, CorruptStage) as error:
         failure = error
-    if any(world.gather(failure is not None)):
-        reasons = [reason for reason in world.gather(failure and str(failure)) if reason]
+    reasons = [reason for reason in world.gather(failure and str(failure)) if reason is not None]
+    if reasons:
         raise failure or DataError(f"in another worker: {reasons[0]}")
     assert prepared is not None
     return prepared

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 IMAGE_SIZE = 32
@@ -136,8 +135,3 @@ def initialise(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
-
-
-def example_images(channels: int, batch: int = 1) -> Tensor:
-    """Zeros (batch, C, S, S): what complexity counts and exports are traced with."""
-    return torch.zeros(batch, channels, IMAGE_SIZE, IMAGE_SIZE)

@@ -4,12 +4,12 @@ test_eca_mkdad.py compares.
 """
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from ddp_workers import join
 from torch import Tensor
 
 from kd_models.eca_mkdad import DistilConfig, DistilLearner, StudentConfig
@@ -84,13 +84,7 @@ def main(rank: int, size: int, folder: Path) -> None:
 
     if rank == 0:
         torch.save(measure(World()), folder / "alone.pt")
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'rendezvous'}",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=120),
-    )
+    join(rank, size, folder)
     torch.save(measure(World(rank, size)), folder / f"rank{rank}.pt")
     dist.destroy_process_group()
 

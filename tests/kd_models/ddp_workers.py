@@ -199,12 +199,8 @@ def measure(world: World, folder: Path) -> Measured:
     return {name: part() for name, part in parts.items()}
 
 
-def main(rank: int, size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    if rank == 0:
-        alone = folder / "alone"
-        alone.mkdir()
-        torch.save(measure(World(), alone), folder / "alone.pt")
+def join(rank: int, size: int, folder: Path) -> None:
+    """Become one of ``size`` processes that meet in ``folder``."""
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder / 'rendezvous'}",
@@ -212,6 +208,15 @@ def main(rank: int, size: int, folder: Path) -> None:
         world_size=size,
         timeout=timedelta(seconds=120),
     )
+
+
+def main(rank: int, size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    if rank == 0:
+        alone = folder / "alone"
+        alone.mkdir()
+        torch.save(measure(World(), alone), folder / "alone.pt")
+    join(rank, size, folder)
     torch.save(measure(World(rank, size), folder), folder / f"rank{rank}.pt")
     dist.destroy_process_group()
 

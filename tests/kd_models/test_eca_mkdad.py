@@ -1,6 +1,4 @@
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -656,27 +654,9 @@ def test_a_student_of_full_width_learns_from_all_five_layers(
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
+def measured(two_workers: Callable[[str], dict[str, Measured]]) -> dict[str, Measured]:
     """What one process measures ``alone``, and each of two, ``rank0`` and ``rank1``."""
-    folder = tmp_path_factory.mktemp("workers")
-    script = Path(__file__).with_name("ddp_feature_workers.py")
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), "2", str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=180)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(outputs)
-    return {name: torch.load(folder / f"{name}.pt") for name in ("alone", "rank0", "rank1")}
+    return two_workers("ddp_feature_workers.py")
 
 
 @pytest.mark.parametrize("rank", ["rank0", "rank1"])

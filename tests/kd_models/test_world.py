@@ -8,9 +8,7 @@ double precision, where rounding stays far below Adam's epsilon (measured 1e-15;
 and in single precision loosely, in the mean.
 """
 
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,27 +25,9 @@ LR = 0.002
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
+def measured(two_workers: Callable[[str], dict[str, Measured]]) -> dict[str, Measured]:
     """What one process measures ``alone``, and each of two, ``rank0`` and ``rank1``."""
-    folder = tmp_path_factory.mktemp("workers")
-    script = Path(__file__).with_name("ddp_workers.py")
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), "2", str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=180)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(outputs)
-    return {name: torch.load(folder / f"{name}.pt") for name in ("alone", "rank0", "rank1")}
+    return two_workers("ddp_workers.py")
 
 
 def largest(a: Tensors, b: Tensors) -> float:

@@ -1,7 +1,7 @@
 """One pack from its parents to the store: real, tiny trainings without Ray."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +366,24 @@ def test_what_may_not_happen_again_is_raised_rather_than_reported(
 
     with pytest.raises(ConnectionError):
         run(chain(trained.plan)[0], replace(site, images=lost), session)
+
+
+@dataclass(frozen=True)
+class BesideOneThatCannotRead(World):
+    """A world whose other process, on a machine without the photographs, has just said so."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, "the folder is not there"]
+
+
+def test_what_another_worker_cannot_read_fails_the_stage_here_too(
+    real_plan: Callable[..., Plan], digits: ImageSet, tmp_path: Path, folder_session: Any
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    (stage, *_) = real_plan().stages.values()
+    session = folder_session(tmp_path / "checkpoint")
+    site = Site(store, lambda name: digits)
+    failures = run_pack(Pack((stage,)), site, BesideOneThatCannotRead(), session)
+    assert failures == {stage.key: "DataError: in another worker: the folder is not there"}
+    assert not store.has(stage.key)
+    assert session.reported == []

@@ -9,7 +9,6 @@ from kd_models.networks.gan import (
     Encoder,
     Generator,
     Normalisation,
-    example_images,
 )
 
 NORMALISATIONS: tuple[Normalisation, ...] = ("batch", "per-image")
@@ -127,8 +126,3 @@ def test_no_convolution_has_a_bias() -> None:
     generator = Generator(3, WIDTHS)
     convolutions = [m for m in generator.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     assert [m.bias for m in convolutions] == [None] * 12
-
-
-def test_example_images_are_what_a_network_takes() -> None:
-    assert example_images(3).shape == (1, 3, 32, 32)
-    assert example_images(1, batch=2).shape == (2, 1, 32, 32)
