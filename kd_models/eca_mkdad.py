@@ -21,7 +21,7 @@ from kd_models.networks.vgg import (
 from kd_models.objectives import Batch, FeatureObjective, layer_key
 from kd_models.placements import placement
 from kd_models.scoring import Scorer, batch_of, in_batches
-from kd_models.step import Detector, Fixed, Step, Weights
+from kd_models.step import Detector, Fixed, Learner, Step, Weights
 from kd_models.values import Value
 from kd_models.world import World
 
@@ -83,6 +83,7 @@ class FeatureScorer(Scorer):
 
     student: Student
     teacher: Teacher
+    _lambda: Tensor
 
     def __init__(
         self,
@@ -94,15 +95,16 @@ class FeatureScorer(Scorer):
     ) -> None:
         super().__init__(student, teacher)
         self._layers = tuple(layers)
-        self._lambda = lambda_
+        # A tensor, so that lanes may differ in it.
+        self.register_buffer("_lambda", torch.tensor(lambda_), persistent=False)
         self._distilled = self._layers if distilled is None else tuple(distilled)
 
-    def forward(self, x_BCSS: Tensor) -> Tensor:
-        maps = self.teacher(x_BCSS)
-        return self.given([maps[layer - 1] for layer in self._layers], x_BCSS)
-
-    def given(self, taught: Sequence[Tensor], x_BCSS: Tensor) -> Tensor:
-        """Return the scores when the teacher's maps of the scoring layers are known."""
+    def forward(self, x_BCSS: Tensor, given: Batch | None = None) -> Tensor:
+        if given:
+            taught = [given[layer_key(layer)] for layer in self._layers]
+        else:
+            of_all = self.teacher(x_BCSS)
+            taught = [of_all[layer - 1] for layer in self._layers]
         maps = self.student(x_BCSS)
         score = x_BCSS.new_zeros(x_BCSS.shape[0])  # len() would be a constant when exported
         for layer, teacher in zip(self._layers, taught, strict=True):
@@ -182,9 +184,16 @@ class DistilConfig(Step):
             teacher=self.teacher,
         )
 
+    @property
+    def shape(self) -> Self:
+        return self.model_copy(update={"lambda_": 0.0})
+
+    @property
+    def teaching(self) -> tuple[object, ...]:
+        return self.teacher, self.training_layers, self.scoring_layers, self.precision
+
     def learner(self, seed: int, fixed: Fixed) -> "DistilLearner":
-        assert fixed.teacher is not None
-        return DistilLearner(self, seed, fixed.teacher, fixed.cache_bytes)
+        return DistilLearner(self, seed, fixed)
 
 
 def check_layers(training: Sequence[int], scoring: Sequence[int], width: StudentWidth) -> None:
@@ -213,30 +222,26 @@ def check_layers(training: Sequence[int], scoring: Sequence[int], width: Student
         )
 
 
-class DistilLearner:
-    """A student and its fixed teacher (a ``step.Learner``).
+class DistilLearner(Learner):
+    """A student and its fixed teacher.
 
-    The teacher's maps are kept where they fit into ``cache_bytes`` (None: always), and computed
-    anew at every step where not; what is trained is the same but for rounding.
+    The teacher's maps are kept where they fit into ``fixed.cache_bytes``, and computed anew at
+    every step where not; what is trained is the same but for rounding.
 
     Args:
         seed: seeds the student's initial weights.
-        teacher: see ``networks.vgg_weights.TeacherWeights``.
+        fixed: its teacher is as ``networks.vgg_weights.TeacherWeights`` has it.
     """
 
-    def __init__(
-        self, config: DistilConfig, seed: int, teacher: Weights, cache_bytes: int | None = None
-    ) -> None:
+    def __init__(self, config: DistilConfig, seed: int, fixed: Fixed) -> None:
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._student = config.student.network()
-            self._teacher = Teacher().eval().requires_grad_(False)
         # What comes after the last distilled layer gets no gradient, for which DDP would wait.
         self._student.after(max(config.training_layers)).requires_grad_(False)
-        self._teacher.load_state_dict(dict(teacher))
-        self._teacher.to(memory_format=torch.channels_last)
-        self._cache_left = cache_bytes
+        self._teacher: Teacher = fixed.once("teacher", lambda: _teacher_of(fixed))
+        self._fixed = fixed
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -267,24 +272,6 @@ class DistilLearner:
         self._teacher.to(world.device)
         return self._kept(images, world, self.config.scoring_layers, False, "test")
 
-    def score(self, images: Tensor, world: World, targets: Batch) -> Tensor:
-        """Return the novelty scores (N,) of images (N, 3, S, S)."""
-        training = self._student.training
-        scorer = self.scorer()
-        keys = [layer_key(layer) for layer in self.config.scoring_layers]
-
-        def of(rows: Tensor) -> Tensor:
-            if targets:
-                return scorer.given([targets[key][rows] for key in keys], images[rows])
-            scores: Tensor = scorer(images[rows])
-            return scores
-
-        size = batch_of(images)
-        rows = torch.arange(len(images), device=images.device)
-        scores = world.map_rows(lambda own: in_batches(of, own, size), rows)
-        self._student.train(training)
-        return scores
-
     def scorer(self) -> FeatureScorer:
         """Return what scores images by the student and the teacher, in evaluation mode."""
         config = self.config
@@ -294,7 +281,7 @@ class DistilLearner:
             config.scoring_layers,
             config.lambda_,
             config.training_layers,
-        )
+        ).to(next(self._student.parameters()).device)
 
     @torch.no_grad()
     def _teach(self, x_BCSS: Tensor) -> list[Tensor]:
@@ -307,17 +294,17 @@ class DistilLearner:
         self, images: Tensor, world: World, layers: Sequence[int], half: bool, split: str
     ) -> Batch:
         size = kept_bytes(layers, images.shape[-1], len(images), half)
-        if self._cache_left is not None:
-            if size > self._cache_left:
-                log.warning(
-                    "the teacher runs live on the %s images: its maps of them would take %.2f "
-                    "GiB, more than the %.2f GiB there are for them (resources.teacher_cache_gib)",
-                    split,
-                    size / 2**30,
-                    self._cache_left / 2**30,
-                )
-                return {}
-            self._cache_left -= size
+        left = self._fixed.cache_left
+        if left is not None and size > left:
+            log.warning(
+                "the teacher runs live on the %s images: its maps of them would take %.2f "
+                "GiB, more than the %.2f GiB there are for them (resources.teacher_cache_gib)",
+                split,
+                size / 2**30,
+                left / 2**30,
+            )
+            return {}
+        self._fixed.use(size)
 
         def flat(x: Tensor) -> Tensor:
             maps = self._teacher(x)
@@ -331,6 +318,14 @@ class DistilLearner:
             layer_key(layer): part.unflatten(1, shape)
             for layer, part, shape in zip(layers, parts, shapes, strict=True)
         }
+
+
+def _teacher_of(fixed: Fixed) -> Teacher:
+    assert fixed.teacher is not None
+    with torch.random.fork_rng(devices=[]):
+        teacher = Teacher().eval().requires_grad_(False)
+    teacher.load_state_dict(dict(fixed.teacher))
+    return teacher.to(memory_format=torch.channels_last)
 
 
 def kept_bytes(layers: Sequence[int], image_size: int, images: int, half: bool) -> int:

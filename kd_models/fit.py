@@ -1,12 +1,13 @@
 """The only epoch loop of the project."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam
+from torch import Tensor
 
-from kd_models.objectives import LOSS, Batch
+from kd_models.lanes import Lanes, gather
+from kd_models.objectives import Batch
 from kd_models.recipe import Recipe
 from kd_models.state import TrainingState
 from kd_models.step import Learner
@@ -21,6 +22,57 @@ class DataTooSmall(ValueError):
     """There are fewer images than processes to train on them."""
 
 
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One training among those of a pack."""
+
+    learner: Learner
+    data: Batch
+    """``x``, normal images (N, C, S, S), and what a fixed teacher says of them, (N, ...) by name;
+    on ``world.device``"""
+    seed: int
+    state: TrainingState | None = None
+    """an unfinished training to go on with"""
+
+
+class Epoch:
+    """An epoch that all trainings of a pack have just finished."""
+
+    def __init__(
+        self, number: int, lanes: Lanes, active: Sequence[int], terms: Sequence[Mapping[str, float]]
+    ) -> None:
+        self.number = number
+        """from 1"""
+        self.terms = {index: dict(own) for index, own in zip(active, terms, strict=True)}
+        """by the training's place in the pack, the mean of every term over all images and
+        processes"""
+        self.lost: dict[int, Diverged] = {}
+        """the trainings that end here, by place: those diverged, and those that are added"""
+        self._lanes, self._active = lanes, list(active)
+        for index, own in self.terms.items():
+            bad = [name for name, value in own.items() if not torch.isfinite(torch.tensor(value))]
+            if bad:
+                self.lost[index] = Diverged(f"{', '.join(bad)} not finite in epoch {number}")
+
+    def score(
+        self, images: Mapping[int, Tensor], targets: Mapping[int, Batch]
+    ) -> dict[int, Tensor]:
+        """Return by place the novelty scores (N_i,) of images (N_i, C, S, S); see Lanes.score."""
+        scores = self._lanes.score(
+            [images[index] for index in self._active], [targets[index] for index in self._active]
+        )
+        return dict(zip(self._active, scores, strict=True))
+
+    def state(self, index: int) -> TrainingState:
+        """Return the state of a training. Its tensors are in use: save it before going on."""
+        lane = self._active.index(index)
+        return TrainingState.capture(
+            self.number,
+            self._lanes.learners[lane].trained,
+            [optimizer.lane(lane) for optimizer in self._lanes.optimizers],
+        )
+
+
 def fit(
     learner: Learner,
     images: Tensor,
@@ -31,66 +83,110 @@ def fit(
     state: TrainingState | None = None,
     on_epoch: Callable[[TrainingState, dict[str, float]], None] = lambda state, terms: None,
 ) -> None:
-    """Train ``learner`` on normal images (N, C, S, S) to the end of ``recipe``.
+    """Train one learner on normal images (N, C, S, S) to the end of ``recipe``.
 
     Args:
         state: an unfinished training to go on with: a run stopped after any epoch and resumed
             ends in the same weights as one never stopped (bit for bit on a CPU).
         on_epoch: called in every process after each epoch with the state to save and the
-            epoch's mean of every term over all images and processes.
+            epoch's terms.
 
     Raises:
         Diverged: a term is not finite; raised in every process, in the same epoch.
         DataTooSmall: fewer images than processes.
     """
     world = world or World()
+    x = on_device(images, world)
+    learner = learner_on(learner, world)
+    training = Training(learner, {"x": x, **learner.targets(x, world)}, seed, state)
+    for epoch in fit_pack([training], recipe, world=world):
+        for error in epoch.lost.values():
+            raise error
+        on_epoch(epoch.state(0), epoch.terms[0])
+
+
+def fit_pack(
+    trainings: Sequence[Training], recipe: Recipe, *, world: World | None = None
+) -> Iterator[Epoch]:
+    """Train the lanes of a pack to the end of ``recipe``, telling of every epoch.
+
+    Those that diverge (or are added to ``Epoch.lost``) end with that epoch, the others go on
+    untouched. All run the same epochs, each in its own order; where one has less data its lane
+    rests at the end of each.
+
+    Args:
+        trainings: of learners of one shape, on :func:`learner_on` their device, whose data gives
+            batches of one size; their states, if any, are of one epoch.
+
+    Raises:
+        DataTooSmall: fewer images than processes.
+    """
+    world = world or World()
+    sizes = [
+        batches_per_epoch(len(t.data["x"]), recipe.batch_size, world.size) for t in trainings
+    ]
+    batch_size = sizes[0][0]
+    steps = [own for _, own in sizes]
+    # Lanes that rest come last, so that those at work are always the first.
+    active = sorted(range(len(trainings)), key=lambda index: -steps[index])
+    lanes = Lanes([trainings[index].learner for index in active], recipe.betas, world)
+    start = 0
+    for lane, index in enumerate(active):
+        state = trainings[index].state
+        if state is not None:
+            optimizers = [optimizer.lane(lane) for optimizer in lanes.optimizers]
+            state.restore(trainings[index].learner.trained, optimizers)
+            start = state.epoch
+
+    for number in range(start + 1, recipe.epochs + 1):
+        lanes.train()
+        own = [trainings[index] for index in active]
+        orders = [
+            epoch_order(len(t.data["x"]), batch_size, steps[index], t.seed, number - 1)
+            for t, index in zip(own, active, strict=True)
+        ]
+        sums: dict[str, Tensor] = {}
+        for step in range(steps[active[0]]):
+            working = [index for index in active if step < steps[index]]
+            rows = [next(order)[world.rank :: world.size] for order in orders[: len(working)]]
+            batch = gather(
+                [t.data for t in own[: len(working)]], [r.to(world.device) for r in rows]
+            )
+            lrs = [
+                recipe.lr_at((number - 1) * steps[i] + step, recipe.epochs * steps[i])
+                for i in working
+            ]
+            for name, term in lanes.train_step(batch, lrs).items():
+                if name in sums:
+                    sums[name][: len(working)] += term
+                else:
+                    sums[name] = term.clone()
+        lanes.average_buffers()
+        counts = torch.tensor([steps[index] for index in active], device=world.device)
+        means = world.mean(torch.stack(list(sums.values())) / counts).T.tolist()
+        terms = [dict(zip(sums, lane, strict=True)) for lane in means]
+        epoch = Epoch(number, lanes, active, terms)
+        yield epoch
+        if epoch.lost and number < recipe.epochs:
+            lost = {lane for lane, index in enumerate(active) if index in epoch.lost}
+            active = [index for index in active if index not in epoch.lost]
+            if not active:
+                return
+            lanes = lanes.without(lost)
+
+
+def on_device(images: Tensor, world: World) -> Tensor:
+    """Bring images (N, C, S, S) to where they are trained on, in the layout that is fastest."""
+    return images.to(world.device, memory_format=torch.channels_last)
+
+
+def learner_on(learner: Learner, world: World) -> Learner:
+    """Bring what a learner trains to where it is trained, in the layout that is fastest."""
     for network in learner.trained.values():
         # On one CPU core a teacher trains 7 to 17% faster in this layout (docs/lab-notes.md).
-        network.to(world.device).train()
+        network.to(world.device)
         network.to(memory_format=torch.channels_last)
-    objectives = learner.objectives()
-    optimizers = [Adam(o.parameters(), lr=recipe.lr, betas=recipe.betas) for o in objectives]
-    if state is None:
-        torch.manual_seed(seed)
-        state = TrainingState.start()
-    else:
-        state.restore(learner.trained, optimizers)
-    images = images.to(world.device, memory_format=torch.channels_last)
-    data = {"x": images, **learner.targets(images, world)}
-    wrapped = [world.wrap(objective) for objective in objectives]
-    batch_size, steps = batches_per_epoch(len(images), recipe.batch_size, world.size)
-
-    for epoch in range(state.epoch, recipe.epochs):
-        sums: dict[str, Tensor] = {}
-        for step, rows in enumerate(epoch_order(len(images), batch_size, steps, seed, epoch)):
-            lr = recipe.lr_at(epoch * steps + step, recipe.epochs * steps)
-            own = rows[world.rank :: world.size].to(world.device)
-            batch = {name: tensor[own] for name, tensor in data.items()}
-            for name, term in train_step(wrapped, optimizers, batch, lr).items():
-                sums[name] = sums[name] + term if name in sums else term
-        world.average_buffers(*learner.trained.values())
-        means = world.mean(torch.stack(list(sums.values())) / steps).tolist()
-        terms = dict(zip(sums, means, strict=True))
-        _check_finite(terms, epoch + 1)
-        state = TrainingState.capture(epoch + 1, learner.trained, optimizers)
-        on_epoch(state, terms)
-
-
-def train_step(
-    objectives: list[nn.Module], optimizers: list[Adam], batch: Batch, lr: float
-) -> dict[str, Tensor]:
-    """Minimise each objective once on the batch; return every term, detached."""
-    terms: dict[str, Tensor] = {}
-    for side, (objective, optimizer) in enumerate(zip(objectives, optimizers, strict=True)):
-        optimizer.param_groups[0]["lr"] = lr
-        own_terms, made = objective(batch)
-        optimizer.zero_grad(set_to_none=True)
-        own_terms[LOSS].backward()
-        optimizer.step()
-        batch = batch | made
-        own_terms[f"{LOSS}/{side}"] = own_terms.pop(LOSS)
-        terms |= {name: term.detach() for name, term in own_terms.items()}
-    return terms
+    return learner
 
 
 def batches_per_epoch(images: int, batch_size: int, workers: int) -> tuple[int, int]:
@@ -116,9 +212,3 @@ def epoch_order(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator)
     yield from order[: steps * batch_size].split(batch_size)
-
-
-def _check_finite(terms: Mapping[str, float], epoch: int) -> None:
-    bad = [name for name, value in terms.items() if not torch.isfinite(torch.tensor(value))]
-    if bad:
-        raise Diverged(f"{', '.join(bad)} not finite in epoch {epoch}")

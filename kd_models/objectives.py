@@ -1,8 +1,8 @@
 """What is minimised: one module for each optimizer.
 
 An objective's ``forward(batch)`` returns ``(terms, made)``: every loss term under its own name
-with their weighted sum under ``loss``, and detached tensors that the next objective of the same
-step reads from the batch. Each is run forward once per backward, which is what lets DDP wrap it.
+with their weighted sum under ``loss``, and tensors that the next objective of the same step reads from
+the batch. Each is run forward once per backward, which is what lets DDP wrap it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,11 +44,21 @@ class DistillationWeights(Value):
     k2: float = 1.0
 
 
-def _weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+class _Weighted(nn.Module):
+    """An objective that weighs its terms. Weights are tensors, so that lanes may differ in them."""
+
+    _weights: Tensor
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self._names = tuple(weights)
+        self.register_buffer("_weights", torch.tensor(list(weights.values())), persistent=False)
+
+    def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
+        return (self._weights * torch.stack([terms[name] for name in self._names])).sum()
 
 
-class GeneratorObjective(nn.Module):
+class GeneratorObjective(_Weighted):
     """L_g of every generator that trains on its own losses, plus K_l.
 
     Args:
@@ -71,27 +81,38 @@ class GeneratorObjective(nn.Module):
         distance: Distance,
         joint_teacher: bool = False,
     ) -> None:
-        super().__init__()
+        distils = Term.KL in structure.terms
+        weights = {
+            f"{role}/{term}": weight
+            for role in critics
+            for term, weight in gan_weights[role].model_dump().items()
+        }
+        if distils:
+            weights |= {f"kd/{term}": w for term, w in distillation_weights.model_dump().items()}
+        super().__init__(weights)
         self.generators = nn.ModuleDict(generators)
         # In a tuple, so that torch registers no parameters of theirs here.
         self._critics = tuple(critics.items())
-        self._distils = Term.KL in structure.terms
+        self._distils = distils
         self._distance: Distance = distance
         self._joint_teacher = joint_teacher
-        self._weights = {
-            f"{role}/{term}": weight
-            for role, weights in gan_weights.items()
-            for term, weight in weights.model_dump().items()
-        } | {f"kd/{term}": weight for term, weight in distillation_weights.model_dump().items()}
+
+    @property
+    def reads(self) -> list[nn.Module]:
+        """The networks that are run here and trained by another objective."""
+        return [critic for _, critic in self._critics]
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
         x = batch["x"]
         made = {role: generator(x) for role, generator in self.generators.items()}
         terms: dict[str, Tensor] = {}
+        handed_on = {f"{role}/x_hat": m.x_hat_BCSS.detach() for role, m in made.items()}
         for role, critic in self._critics:
-            f_x = _features(critic, x)
+            # D(x) once a step: no weight of the generator has a part in it, and D's own do not
+            # change before its objective, whose gradients pass through this logit.
+            handed_on[f"{role}/real_logit"], f_x = critic(x)
             f_x_hat = _features(critic, made[role].x_hat_BCSS)
-            own = gan_terms(x, made[role], f_x, f_x_hat, self._distance)
+            own = gan_terms(x, made[role], f_x.detach(), f_x_hat, self._distance)
             terms |= {f"{role}/{name}": term for name, term in own.items()}
         if self._distils:
             teacher = made["teacher"] if "teacher" in made else fixed_targets(batch)
@@ -99,24 +120,26 @@ class GeneratorObjective(nn.Module):
                 teacher = Reconstruction(*(t.detach() for t in teacher))
             shared = distillation_terms(made["student"], teacher, self._distance)
             terms |= {f"kd/{name}": term for name, term in shared.items()}
-        terms[LOSS] = _weighted_sum(terms, self._weights)
-        return terms, {f"{role}/x_hat": m.x_hat_BCSS.detach() for role, m in made.items()}
+        terms[LOSS] = self._weighted_sum(terms)
+        return terms, handed_on
 
 
-class DiscriminatorObjective(nn.Module):
+class DiscriminatorObjective(_Weighted):
     """L_d: mean cross-entropy of each discriminator on real and reconstructed images."""
 
     def __init__(self, discriminators: Mapping[str, Discriminator]) -> None:
-        super().__init__()
+        super().__init__(
+            {f"{role}/{term}": 0.5 for role in discriminators for term in ("ce_real", "ce_fake")}
+        )
         self.discriminators = nn.ModuleDict(discriminators)
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
         terms: dict[str, Tensor] = {}
         for role, discriminator in self.discriminators.items():
-            terms[f"{role}/ce_real"] = cross_entropy(discriminator(batch["x"])[0], real=True)
+            terms[f"{role}/ce_real"] = cross_entropy(batch[f"{role}/real_logit"], real=True)
             fake_logit = discriminator(batch[f"{role}/x_hat"])[0]
             terms[f"{role}/ce_fake"] = cross_entropy(fake_logit, real=False)
-        terms[LOSS] = _weighted_sum(terms, dict.fromkeys(terms, 0.5))
+        terms[LOSS] = self._weighted_sum(terms)
         return terms, {}
 
 
@@ -134,7 +157,7 @@ def fixed_targets(batch: Batch) -> Reconstruction:
     return Reconstruction(*(batch[key] for key in TARGET_KEYS))
 
 
-class FeatureObjective(nn.Module):
+class FeatureObjective(_Weighted):
     """Eq. 13 of ECA_MKDAD: the student's distillation layers against a fixed teacher's.
 
     Args:
@@ -152,10 +175,10 @@ class FeatureObjective(nn.Module):
         lambda_: float,
         teach: Callable[[Tensor], Sequence[Tensor]],
     ) -> None:
-        super().__init__()
+        parts = {"value": 1.0, "direction": lambda_}
+        super().__init__({f"{part}/{layer}": parts[part] for layer in layers for part in parts})
         self.student = student
         self._layers = tuple(layers)
-        self._lambda = lambda_
         self._teach = teach
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
@@ -163,12 +186,10 @@ class FeatureObjective(nn.Module):
         keys = [layer_key(layer) for layer in self._layers]
         taught = [batch[key] for key in keys] if keys[0] in batch else self._teach(batch["x"])
         terms: dict[str, Tensor] = {}
-        weights: dict[str, float] = {}
         for layer, teacher in zip(self._layers, taught, strict=True):
             value, direction = feature_distances(teacher, maps[layer - 1])
             terms |= {f"value/{layer}": value.mean(), f"direction/{layer}": direction.mean()}
-            weights |= {f"value/{layer}": 1.0, f"direction/{layer}": self._lambda}
-        terms[LOSS] = _weighted_sum(terms, weights)
+        terms[LOSS] = self._weighted_sum(terms)
         return terms, {}
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -19,7 +19,7 @@ from kd_models.objectives import (
     GeneratorObjective,
 )
 from kd_models.scoring import Scorer, batch_of, in_batches
-from kd_models.step import Detector, Fixed, Step, Weights
+from kd_models.step import Detector, Fixed, Learner, Step, Weights
 from kd_models.structures import STRUCTURES, Structure, Term
 from kd_models.values import Value
 from kd_models.world import World
@@ -51,7 +51,7 @@ class NoveltyScorer(Scorer):
         super().__init__(generator)
         self._distance: Distance = distance
 
-    def forward(self, x_BCSS: Tensor) -> Tensor:
+    def forward(self, x_BCSS: Tensor, given: Batch | None = None) -> Tensor:
         z1, _, z2 = self.student(x_BCSS)
         return per_image_distance(z1, z2, self._distance)
 
@@ -108,12 +108,29 @@ class StepConfig(Step):
         assert network is not None
         return GanDetector(network=network, distance=self.distance)
 
+    @property
+    def shape(self) -> Self:
+        return self.model_copy(
+            update={
+                name: None if getattr(self, name) is None else default
+                for name, default in (
+                    ("teacher_weights", GanWeights()),
+                    ("student_weights", GanWeights()),
+                    ("distillation_weights", DistillationWeights()),
+                )
+            }
+        )
+
+    @property
+    def teaching(self) -> NetworkConfig | None:
+        return self.teacher
+
     def learner(self, seed: int, fixed: Fixed) -> "GanLearner":
         return GanLearner(self, seed)
 
 
-class GanLearner:
-    """The networks of one step with what trains and scores them (a ``step.Learner``).
+class GanLearner(Learner):
+    """The networks of one step with what trains and scores them.
 
     Args:
         config: the step.
@@ -201,20 +218,6 @@ class GanLearner:
         z1, x_hat, z2 = outputs.split([LATENT, images[0].numel(), LATENT], dim=1)
         parts = (z1.contiguous(), x_hat.reshape(images.shape), z2.contiguous())
         return dict(zip(TARGET_KEYS, parts, strict=True))
-
-    def scoring_targets(self, images: Tensor, world: World) -> Batch:
-        """Nothing: a student scores without its teacher."""
-        return {}
-
-    def score(self, images: Tensor, world: World, targets: Batch | None = None) -> Tensor:
-        """Return the novelty scores (N,) of images (N, C, S, S) by the network of interest."""
-        generator = self._generators[self.structure.scored]
-        training = generator.training
-        scorer = self.scorer()
-        size = batch_of(images)
-        scores = world.map_rows(lambda rows: in_batches(scorer, rows, size), images)
-        generator.train(training)
-        return scores
 
     def scorer(self) -> NoveltyScorer:
         """Return what scores images by the network of interest, in evaluation mode."""

@@ -5,12 +5,17 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from kd_models.world import World
+
 _PIXELS = 256 * 32 * 32
 """in a batch: 256 images of 32 x 32, 16 of 128 x 128"""
 
 
 class Scorer(nn.Module):
     """Images (B, C, S, S) in [-1, 1] to novelty scores (B,).
+
+    ``forward(x, given)`` does without the teacher what ``given`` holds of it already (see
+    ``Learner.scoring_targets``).
 
     ``student`` is the network that was trained, ``teacher`` what must be deployed beside it, if
     anything.
@@ -50,3 +55,18 @@ def in_batches(compute: Callable[[Tensor], Tensor], rows: Tensor, size: int = 25
 def batch_of(images: Tensor) -> int:
     """Return how many of the images (N, C, S, S) to evaluate at a time."""
     return max(1, _PIXELS // (images.shape[-2] * images.shape[-1]))
+
+
+def score(scorer: Scorer, images: Tensor, world: World, given: Mapping[str, Tensor]) -> Tensor:
+    """Return the scores (N,) of images (N, C, S, S), each process computing a part.
+
+    Args:
+        given: what is known of the images, (N, ...) each, as ``Scorer.forward`` takes it.
+    """
+
+    def of(rows: Tensor) -> Tensor:
+        scores: Tensor = scorer(images[rows], {name: tensor[rows] for name, tensor in given.items()})
+        return scores
+
+    rows = torch.arange(len(images), device=images.device)
+    return world.map_rows(lambda own: in_batches(of, own, batch_of(images)), rows)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
+from kd_models.networks.vgg_weights import read_teacher
 from kd_models.objectives import DistillationWeights, GanWeights
 from kd_models.pkdgan import GanLearner, NetworkConfig, StepConfig
 from kd_models.structures import STRUCTURES, Term
@@ -133,3 +134,10 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dic
         return {name: torch.load(folder / f"{name}.pt") for name in ("alone", "rank0", "rank1")}
 
     return run
+
+
+@pytest.fixture(scope="session")
+def teacher_weights(tmp_path_factory: pytest.TempPathFactory) -> StateDict:
+    """Random, and so much larger that the signal does not die out on the way to the last layer."""
+    state = read_teacher("random", tmp_path_factory.mktemp("downloads")).state
+    return {name: 6**0.5 * t if name.endswith("weight") else t for name, t in state.items()}

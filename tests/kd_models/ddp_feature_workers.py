@@ -15,6 +15,7 @@ from torch import Tensor
 from kd_models.eca_mkdad import DistilConfig, DistilLearner, StudentConfig
 from kd_models.networks.vgg_weights import read_teacher
 from kd_models.objectives import LOSS
+from kd_models.step import Fixed
 from kd_models.world import World
 
 Measured = dict[str, Any]
@@ -28,7 +29,7 @@ def images_of(count: int) -> Tensor:
 
 def learner_of(**changes: Any) -> DistilLearner:
     settings = {"student": StudentConfig(placement="eca"), "lambda_": 0.5, "teacher": "0" * 64}
-    return DistilLearner(DistilConfig(**(settings | changes)), 0, TEACHER)
+    return DistilLearner(DistilConfig(**(settings | changes)), 0, Fixed(TEACHER))
 
 
 def known(world: World) -> Measured:

@@ -102,9 +102,12 @@ def gradients(world: World, normalisation: Normalisation, dtype: torch.dtype) ->
     learner = learner_of("kdgan-4", normalisation, dtype)
     batch = {"x": images_of(8, dtype)[world.rank :: world.size]}
     found: Measured = {}
-    for objective in learner.objectives():
-        wrapped = world.wrap(objective)  # by name: it reduces no gradient once collected
-        terms, made = wrapped(batch)
+    objectives = learner.objectives()
+    # All before the first forward, as in training: DDP's start writes to the weights. By name,
+    # since DDP reduces no gradient once it is collected.
+    wrapped = [world.wrap(objective) for objective in objectives]
+    for objective, module in zip(objectives, wrapped, strict=True):
+        terms, made = module(batch)
         terms[LOSS].backward()
         batch |= made
         values = world.mean(torch.stack([term.detach() for term in terms.values()]))

@@ -21,7 +21,6 @@ from kd_models.eca_mkdad import (
 )
 from kd_models.fit import fit
 from kd_models.networks.vgg import STUDENT_BLOCKS, VGG16, StudentWidth, Teacher, tap_shapes
-from kd_models.networks.vgg_weights import read_teacher
 from kd_models.placements import PLACEMENTS
 from kd_models.recipe import Recipe
 from kd_models.state import TrainingState
@@ -46,13 +45,6 @@ class Stopped(Exception):
     """The process is killed here."""
 
 
-@pytest.fixture(scope="session")
-def teacher_weights(tmp_path_factory: pytest.TempPathFactory) -> StateDict:
-    """Random, and so much larger that the signal does not die out on the way to the last layer."""
-    state = read_teacher("random", tmp_path_factory.mktemp("downloads")).state
-    return {name: 6**0.5 * t if name.endswith("weight") else t for name, t in state.items()}
-
-
 @pytest.fixture
 def make_learner(teacher_weights: StateDict) -> MakeLearner:
     def make(
@@ -64,7 +56,7 @@ def make_learner(teacher_weights: StateDict) -> MakeLearner:
             "teacher": "0" * 64,
         }
         return DistilLearner(
-            DistilConfig(**(settings | changes)), seed, teacher_weights, cache_bytes
+            DistilConfig(**(settings | changes)), seed, Fixed(teacher_weights, cache_bytes)
         )
 
     return make

@@ -64,7 +64,9 @@ def test_the_terms_of_a_structure(
     assert sorted(terms) == sorted([*TERMS[structure], LOSS])
     assert all(term.shape == () for term in terms.values())
     roles = [name.split(".")[0] for name in learner.trained if name.endswith(".generator")]
-    assert sorted(made) == sorted(f"{role}/x_hat" for role in roles)
+    expected = [f"{role}/x_hat" for role in roles]
+    expected += [f"{role}/real_logit" for role in LOGITS.get(structure, ())]
+    assert sorted(made) == sorted(expected)
 
 
 @pytest.mark.parametrize("structure", LOGITS)
@@ -217,7 +219,8 @@ def test_the_discriminators_do_not_train_the_generators(
 def test_the_discriminators_loss_by_hand(draw_images: DrawImages) -> None:
     discriminator = Discriminator(1, (1, 2, 4), "per-image")
     x, x_hat = draw_images(2), draw_images(2, seed=1)
-    terms, _ = DiscriminatorObjective({"student": discriminator})({"x": x, "student/x_hat": x_hat})
+    batch = {"student/real_logit": discriminator(x)[0], "student/x_hat": x_hat}
+    terms, _ = DiscriminatorObjective({"student": discriminator})(batch)
     real = cross_entropy(discriminator(x)[0], real=True).item()
     fake = cross_entropy(discriminator(x_hat)[0], real=False).item()
     found = {name: term.item() for name, term in terms.items()}
@@ -226,11 +229,29 @@ def test_the_discriminators_loss_by_hand(draw_images: DrawImages) -> None:
     assert real != pytest.approx(fake, rel=1e-6)
 
 
-def test_what_is_handed_on_carries_no_graph(
+def test_what_is_handed_on_leads_to_no_generator(
     make_learner: MakeLearner, draw_images: DrawImages
 ) -> None:
-    _, made = make_learner("kdgan-4").objectives()[0]({"x": draw_images(2)})
-    assert not any(tensor.requires_grad for tensor in made.values())
+    learner = make_learner("kdgan-4")
+    generators, discriminators = learner.objectives()
+    _, made = generators({"x": draw_images(2)})
+    assert not any(made[f"{role}/x_hat"].requires_grad for role in ("teacher", "student"))
+    discriminators({"x": draw_images(2)} | made)[0][LOSS].backward()
+    assert all(parameter.grad is None for parameter in generators.parameters())
+    assert all(parameter.grad is not None for parameter in discriminators.parameters())
+
+
+@pytest.mark.parametrize("structure", LOGITS)
+def test_a_discriminator_sees_the_images_once_and_what_is_made_of_them_twice(
+    structure: str, make_learner: MakeLearner, draw_images: DrawImages
+) -> None:
+    learner = make_learner(structure)
+    generators, discriminators = learner.objectives()
+    batch = batch_of(learner, draw_images(2))
+    discriminators(batch | generators(batch)[1])
+    norms = [m for m in discriminators.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert {int(norm.num_batches_tracked) for norm in norms} == {3}
 
 
 @pytest.mark.parametrize("structure", ["kdgan-2", "kdgan-4"])
