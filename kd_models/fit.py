@@ -1,5 +1,8 @@
 """The only epoch loop of the project."""
 
+import math
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,9 +125,7 @@ def fit_pack(
         DataTooSmall: fewer images than processes.
     """
     world = world or World()
-    sizes = [
-        batches_per_epoch(len(t.data["x"]), recipe.batch_size, world.size) for t in trainings
-    ]
+    sizes = [batches_per_epoch(len(t.data["x"]), recipe.batch_size, world.size) for t in trainings]
     batch_size = sizes[0][0]
     steps = [own for _, own in sizes]
     # Lanes that rest come last, so that those at work are always the first.
@@ -212,3 +213,62 @@ def epoch_order(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator)
     yield from order[: steps * batch_size].split(batch_size)
+
+
+def fastest_stack(
+    make: Callable[[int], Sequence[Training]], most: int, recipe: Recipe, world: World
+) -> int:
+    """Return how many trainings of one shape go fastest together, by trying a few steps of each.
+
+    Args:
+        make: so many of them, which may be spoilt.
+        most: so many there are.
+
+    Ever more are tried, until that is no longer faster, or would not fit into memory.
+    """
+    best, best_rate, size = 1, 0.0, 1
+    while True:
+        seconds, room = _try_steps(make(size), recipe, world)
+        measured = world.gather((seconds, room))
+        rate = size / max(taken for taken, _ in measured)
+        if rate < best_rate * _FASTER:
+            return best
+        best, best_rate = size, rate
+        if size == most or any(left < size * _GROWTH for _, left in measured):
+            return best
+        size = min(size * _GROWTH, most)
+
+
+_FASTER, _GROWTH = 1.05, 4
+
+
+def _try_steps(trainings: Sequence[Training], recipe: Recipe, world: World) -> tuple[float, float]:
+    """Return the seconds of a step, and how many lanes like these there is memory for."""
+    alone = World(device=world.device)
+    size, _ = batches_per_epoch(len(trainings[0].data["x"]), recipe.batch_size, world.size)
+    rows = torch.arange(size // world.size, device=world.device)
+    before = _free_memory(world.device)
+    try:
+        lanes = Lanes([training.learner for training in trainings], recipe.betas, alone)
+        lanes.train()
+        taken = []
+        for _ in range(3):
+            began = time.perf_counter()
+            batch = gather([t.data for t in trainings], [rows] * len(trainings))
+            lanes.train_step(batch, [recipe.lr] * len(trainings))
+            if world.device.type == "cuda":
+                torch.cuda.synchronize(world.device)
+            taken.append(time.perf_counter() - began)
+    except torch.OutOfMemoryError:
+        return math.inf, 0.0
+    used = max(before - _free_memory(world.device), 1)
+    # The first step is slower, and half of what is free is left to others.
+    return min(taken[1:]), len(trainings) * before / 2 / used
+
+
+def _free_memory(device: torch.device) -> int:
+    """Return the bytes of memory that are free: of the GPU, or of this machine."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

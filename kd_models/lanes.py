@@ -7,9 +7,10 @@ network, and every learner's own networks stay in use, as views of their lane: w
 (a state dict, a scorer) need not know of lanes. A pack of one is stacked by nobody: it is run as it
 is.
 
-A lane's numbers are its own: nothing here adds over lanes but the losses, whose sum gives every lane
-its own gradient. So a lane does not depend on which others it is stacked with, but for rounding
-(other kernels may be chosen for other sizes), and one that is no longer finite spoils no other.
+A lane's numbers are its own: nothing here adds over lanes but the losses, whose sum gives every
+lane its own gradient. So a lane does not depend on which others it is stacked with, but for
+rounding (other kernels may be chosen for other sizes), and one that is no longer finite spoils no
+other.
 
 Shapes: n lanes, k of them active (a lane is not in the last steps of an epoch where its data is
 spent), B images in a batch, C channels.
@@ -442,12 +443,13 @@ def _convolve(n: int, dims: Any, x: Tensor, w: Tensor, bias: Tensor | None, *how
     w = _by_lane(w, dims[1], n)
     if bias is not None:
         bias = _by_lane(bias, dims[2], n).flatten()
-    if dims[0] is not None and x.movedim(dims[0], 0).shape[-2:] == w.shape[-2:] and bias is None:
-        if _pair(padding) == (0, 0) and groups == 1:
-            # The kernel covers the whole image: a matrix product for every lane.
-            left = x.movedim(dims[0], 0).permute(0, 1, 3, 4, 2).flatten(2)
-            right = w.permute(0, 1, 3, 4, 2).flatten(2)
-            return torch.bmm(left, right.transpose(1, 2))[..., None, None], 0
+    whole = x.shape[-2:] if dims[0] is None else x.movedim(dims[0], 0).shape[-2:]
+    bare = bias is None and groups == 1 and _pair(padding) == (0, 0)
+    if dims[0] is not None and bare and whole == w.shape[-2:]:
+        # The kernel covers the whole image: a matrix product for every lane.
+        left = x.movedim(dims[0], 0).permute(0, 1, 3, 4, 2).flatten(2)
+        right = w.permute(0, 1, 3, 4, 2).flatten(2)
+        return torch.bmm(left, right.transpose(1, 2))[..., None, None], 0
     if dims[0] is None and groups == 1:
         y = F.conv2d(x, w.flatten(0, 1), bias, *how)
     else:

@@ -1,8 +1,8 @@
 """What is minimised: one module for each optimizer.
 
 An objective's ``forward(batch)`` returns ``(terms, made)``: every loss term under its own name
-with their weighted sum under ``loss``, and tensors that the next objective of the same step reads from
-the batch. Each is run forward once per backward, which is what lets DDP wrap it.
+with their weighted sum under ``loss``, and tensors that the next objective of the same step reads
+from the batch. Each is run forward once per backward, which is what lets DDP wrap it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

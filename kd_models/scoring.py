@@ -65,7 +65,9 @@ def score(scorer: Scorer, images: Tensor, world: World, given: Mapping[str, Tens
     """
 
     def of(rows: Tensor) -> Tensor:
-        scores: Tensor = scorer(images[rows], {name: tensor[rows] for name, tensor in given.items()})
+        scores: Tensor = scorer(
+            images[rows], {name: tensor[rows] for name, tensor in given.items()}
+        )
         return scores
 
     rows = torch.arange(len(images), device=images.device)

@@ -61,8 +61,8 @@ class Fixed:
     """pretrained weights, where :attr:`Step.pretrained` asks for them"""
     cache_bytes: int | None = None
     """most memory for a fixed teacher's outputs in this process; None for no limit"""
-    _made: dict[Hashable, Any] = field(default_factory=dict)
-    _used: list[int] = field(default_factory=list)
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False)
+    _used: list[int] = field(default_factory=list, init=False)
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return what ``make`` made when it was first asked for under this key."""
@@ -75,8 +75,12 @@ class Fixed:
         return None if self.cache_bytes is None else self.cache_bytes - sum(self._used)
 
     def use(self, size: int) -> None:
-        """Take note that so many bytes are in use."""
+        """Take note that so many bytes of the cache are in use."""
         self._used.append(size)
+
+    def give_back(self, size: int) -> None:
+        """Take note that so many bytes no longer are."""
+        self._used.append(-size)
 
 
 class Detector(Value, ABC):

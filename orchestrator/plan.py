@@ -1,11 +1,11 @@
 """From a spec to candidates, the distinct stages they need, and packs. Pure: no Ray, no I/O."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 from kd_models.data import DatasetRow, resolve_class
 from kd_models.eca_mkdad import DistilConfig
@@ -15,6 +15,8 @@ from kd_models.step import Step
 from kd_models.values import Value, spell
 from orchestrator.keys import SCHEMA, canonical_json, sha256
 from orchestrator.spec import SweepSpec
+
+T = TypeVar("T")
 
 
 class StageConfig(Value):
@@ -61,6 +63,13 @@ class Stage:
         return self.config.step.kind
 
     @property
+    def shape(self) -> tuple[object, ...]:
+        """What stages that can be packed have in common; how many parents they have comes first."""
+        config = self.config
+        own = (config.dataset, config.image_size, config.step.shape, config.recipe)
+        return len(self.parents), config.method, *own
+
+    @property
     def title(self) -> str:
         """A short name for tables and logs, not unique over seeds, widths and weights."""
         second = " (second step)" if len(self.parents) > 1 else ""
@@ -93,20 +102,34 @@ class Candidate:
         return f"{self.dataset} {self.normal_class} {axes} seed {self.seed}"
 
 
+MOST_IN_A_PACK = 64
+"""beyond, a stack is hardly faster (docs/benchmarks.md), and what is lost with a machine grows"""
+
+
 @dataclass(frozen=True)
 class Pack:
-    """Stages of one shape that one trial trains."""
+    """Stages of one shape that one trial trains, as lanes of one or one after another."""
 
     stages: tuple[Stage, ...]
+    """those that are left to train"""
+    whole: tuple[str, ...] = ()
+    """keys of all, with those that are trained already; empty where there are none"""
 
     @property
     def key(self) -> str:
-        keys = [stage.key for stage in self.stages]
+        """The same whatever is left to train, so that an unfinished run is found again."""
+        keys = list(self.whole) or [stage.key for stage in self.stages]
         return keys[0] if len(keys) == 1 else sha256(canonical_json(keys))
 
     @property
     def parents(self) -> frozenset[str]:
         return frozenset(parent for stage in self.stages for parent in stage.parents)
+
+
+def evenly(things: Sequence[T], parts: int) -> Iterator[Sequence[T]]:
+    """Split into so many parts, all nearly equal."""
+    for part in range(parts):
+        yield things[part * len(things) // parts : (part + 1) * len(things) // parts]
 
 
 @dataclass(frozen=True)
@@ -151,13 +174,29 @@ class Plan:
             for key in candidate.stages
         )
 
-    def packs(self, finished: frozenset[str] = frozenset()) -> tuple[Pack, ...]:
+    def packs(
+        self, finished: frozenset[str] = frozenset(), *, concurrent: int = 1
+    ) -> tuple[Pack, ...]:
         """Return what is left to train when the stages ``finished`` are in the store.
 
-        A finished student needs no parents, so a teacher missing from the store is trained
-        again only for a student that still needs it, or to be compared with.
+        Stages of one shape are packed, in as many packs as keep ``concurrent`` trials at work.
+        Which stages are packed together does not depend on which are finished. A finished
+        student needs no parents, so a teacher missing from the store is trained again only for
+        a student that still needs it, or to be compared with.
         """
-        return tuple(Pack((stage,)) for key, stage in self.stages.items() if key not in finished)
+        groups: dict[tuple[object, ...], list[Stage]] = {}
+        for stage in self.stages.values():
+            groups.setdefault(stage.shape, []).append(stage)
+        at_once = Counter(shape[0] for shape in groups)
+        packs = []
+        for shape, stages in groups.items():
+            wanted = min(-(-concurrent // at_once[shape[0]]), len(stages))
+            parts = max(wanted, -(-len(stages) // MOST_IN_A_PACK))
+            for part in evenly(stages, parts):
+                left = tuple(stage for stage in part if stage.key not in finished)
+                if left:
+                    packs.append(Pack(left, tuple(stage.key for stage in part)))
+        return tuple(packs)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ class Resources(Value):
     """whole GPUs: NCCL refuses two workers on one"""
     concurrent_trials: Count | Literal["auto"] = "auto"
     """auto: as many as the cluster's CPUs and GPUs hold"""
+    lanes: Count | Literal["auto"] = "auto"
+    """stages of one shape that a trial trains at once, as lanes of one network; auto: as many as
+    there is memory for and a short measurement finds fastest"""
     retries: Annotated[int, Field(ge=0)] = 2
     """restarts of a trial whose worker died, from its last checkpoint"""
     checkpoint_every: Count = 10

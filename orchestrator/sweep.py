@@ -172,16 +172,19 @@ def run_sweep(
     for stage in plan.stages.values():
         cost(stage)
     finished = finished_stages(plan, store, say)
-    packs = plan.packs(finished)
     say(
         f"{len(plan.candidates)} candidates, {len(plan.stages)} stages: "
-        f"{len(finished)} in the store, {len(packs)} trials to run"
+        f"{len(finished)} in the store, {len(plan.stages) - len(finished)} to train"
     )
-    schedule = Schedule(packs, concurrent=1)
+    packs: Sequence[Pack] = ()
+    schedule = Schedule((), concurrent=1)
     with contextlib.ExitStack() as stack:
-        if packs:
+        if len(finished) < len(plan.stages):
             stack.enter_context(_cluster(address, say))
-            schedule.concurrent = concurrent_trials(spec.resources, len(packs))
+            concurrent = concurrent_trials(spec.resources)
+            packs = plan.packs(finished, concurrent=concurrent)
+            say(f"{len(packs)} trials to run, {min(concurrent, len(packs))} at a time")
+            schedule = Schedule(packs, concurrent)
         # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
         tracker = Tracker(plan, store, spec.storage)
         tracker.start_sweep(teacher)
@@ -202,8 +205,8 @@ def run_sweep(
     )
 
 
-def concurrent_trials(resources: Resources, packs: int) -> int:
-    """Return how many trials the cluster runs at once, for ``packs`` to run.
+def concurrent_trials(resources: Resources) -> int:
+    """Return how many trials the cluster runs at once.
 
     Raises:
         ClusterError: not even one fits; said at once, since Ray would wait for ever.
@@ -225,7 +228,7 @@ def concurrent_trials(resources: Resources, packs: int) -> int:
     fitting = workers // resources.workers
     if resources.concurrent_trials != "auto":
         fitting = min(fitting, resources.concurrent_trials)
-    return min(fitting, packs)
+    return fitting
 
 
 @contextlib.contextmanager
@@ -274,6 +277,7 @@ def _tune(
             images=SharedDatasets({loaded.name: ray.put(loaded) for loaded in images.values()}),
             pretrained=SharedWeights(ray.put(teacher.state)) if teacher else None,
             cache_bytes=int(spec.resources.teacher_cache_gib * 2**30),
+            lanes=spec.resources.lanes,
             evaluate_every=spec.evaluation.every,
             checkpoint_every=spec.resources.checkpoint_every,
         ),

@@ -13,10 +13,12 @@ import ray
 import ray.train
 
 from kd_models.data import ImageSet
+from kd_models.memory import keep_freed_memory
 from kd_models.step import Weights
 from kd_models.world import World
 from orchestrator.board import News
 from orchestrator.plan import Pack, Stage
+from orchestrator.record import is_trained
 from orchestrator.spec import Resources
 from orchestrator.stage import Row, Site, run_pack
 
@@ -96,7 +98,8 @@ def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        failures = dict.fromkeys((stage.key for stage in pack.stages), _reason(error))
+        store, reason = context.site.store, _reason(error)
+        failures = {s.key: reason for s in pack.stages if not is_trained(store, s)}
     else:
         failures = result.return_value  # type: ignore[attr-defined]
         # The store has what was trained: the checkpoints would only fill the disk, and those
@@ -116,6 +119,7 @@ def worker_resources(resources: Resources) -> dict[str, float]:
 def _train_loop(config: dict[str, Any]) -> dict[str, str]:
     from ray.train.torch import get_device
 
+    keep_freed_memory()
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
     session = _RaySession(config["board"], config["pack"].key)

@@ -2,7 +2,7 @@
 
 from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
 from kd_models.data.image_files import ImageFiles, image_paths
-from kd_models.data.image_set import DatasetRow, ImageSet, Split
+from kd_models.data.image_set import DatasetRow, Images, ImageSet, Split
 from kd_models.data.load import load
 from kd_models.data.mask_files import MaskFiles
 from kd_models.data.one_class import OneClassData, one_class
@@ -17,6 +17,7 @@ __all__ = [
     "DatasetRow",
     "ImageFiles",
     "ImageSet",
+    "Images",
     "MaskFiles",
     "OneClassData",
     "Split",

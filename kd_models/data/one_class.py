@@ -1,5 +1,6 @@
 """The task: one class is normal and trained on alone; what differs from it is novel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,12 +41,17 @@ class OneClassData:
 
 
 def one_class(
-    image_set: ImageSet, normal_class: str, *, image_size: int, channels: int
+    image_set: ImageSet,
+    normal_class: str,
+    *,
+    image_size: int,
+    channels: int,
+    convert: Callable[..., Tensor] = to_model_input,
 ) -> OneClassData:
     """Takes one class as normal: trains on it alone, tests on the whole test split.
 
     Source: both papers' protocol; a category of MVTec has its own test images. Only the images
-    that are used are converted.
+    that are used are converted, by `convert` as by `to_model_input`.
 
     Raises DataError for an unknown class, and where there is no training image of it or there are
     fewer than two normal or two novel test images: the holdout protocol halves both.
@@ -69,10 +75,10 @@ def one_class(
         dataset=image_set.name,
         normal_class=key,
         fingerprint=fingerprint,
-        train=to_model_input(
+        train=convert(
             _select(image_set.train.images, chosen), image_size=image_size, channels=channels
         ),
-        test=to_model_input(
+        test=convert(
             _select(image_set.test.images, tested), image_size=image_size, channels=channels
         ),
         novel=novel,

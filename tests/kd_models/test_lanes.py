@@ -109,7 +109,7 @@ def test_lanes_train_as_each_would_alone(
 def test_in_single_precision_lanes_stay_within_the_stated_tolerance(lane_of: LaneOf) -> None:
     """The README's: after five steps of Adam, weights that are within 1e-4 of those alone."""
     recipe = Recipe(epochs=1, batch_size=4)
-    of = dict(images=20, dtype=torch.float32)
+    of = {"images": 20, "dtype": torch.float32}
     together = [lane_of("kdgan-2", seed, **of) for seed in range(4)]
     finished(together, recipe)
     for place in range(4):
@@ -217,7 +217,7 @@ def test_lanes_score_as_each_does_alone(
     (epoch,) = finished(together, Recipe(epochs=1, batch_size=4))
     one = draw_images(7, seed=5).double()
     several = {i: draw_images(5 + i, seed=i).double() for i in range(3)}
-    for images in ({i: one for i in range(3)}, several):
+    for images in (dict.fromkeys(range(3), one), several):
         found = epoch.score(images, {i: {} for i in range(3)})
         for place, lane in enumerate(together):
             expected = lane.learner.score(images[place], World())
@@ -303,9 +303,7 @@ def test_lanes_of_adam_are_adams(active: list[int], lrs: list[float]) -> None:
     torch.manual_seed(0)
     whole = [nn.Parameter(torch.rand(3, 4, 5)), nn.Parameter(torch.rand(3, 2))]
     single = [[nn.Parameter(p[lane].detach().clone()) for p in whole] for lane in range(3)]
-    adams = [
-        Adam(own, lr=lr, betas=(0.5, 0.999)) for own, lr in zip(single, lrs, strict=True)
-    ]
+    adams = [Adam(own, lr=lr, betas=(0.5, 0.999)) for own, lr in zip(single, lrs, strict=True)]
     lanes = LaneAdam(whole, 3, (0.5, 0.999))
     for count in active:
         for p in whole:

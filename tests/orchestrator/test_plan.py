@@ -45,7 +45,7 @@ def test_the_paper_in_numbers(paper: Plan) -> None:
         "kdgan-3": 180,
         "kdgan-4": 180,
     }
-    assert len(paper.packs()) == 630
+    assert len(paper.packs()) == 21
     assert paper.epochs() == 630 * 500
     assert paper.epochs_without_sharing == 1260 * 500
 
@@ -233,6 +233,7 @@ RESULT_FREE: dict[str, Any] = {
     "resources.cpus_per_worker": 0.5,
     "resources.gpus_per_worker": 1,
     "resources.concurrent_trials": 3,
+    "resources.lanes": 3,
     "resources.retries": 0,
     "resources.checkpoint_every": 1,
     "resources.teacher_cache_gib": 1.0,
@@ -479,6 +480,63 @@ def test_a_pack_of_many_has_a_key_of_its_own_and_all_parents(plan_of: PlanOf) ->
     pack, other_order = Pack(students), Pack(students[::-1])
     assert pack.parents == {*students[0].parents, *students[1].parents}
     assert len({pack.key, other_order.key, *(stage.key for stage in students)}) == 4
+
+
+def shapes(plan: Plan, **how: Any) -> list[tuple[str, int]]:
+    """By pack, what its stages train and how many they are."""
+    return [(pack.stages[0].config.step.name, len(pack.stages)) for pack in plan.packs(**how)]
+
+
+def test_stages_that_differ_in_class_seed_or_loss_weights_are_packed(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        normal_classes=[0, 1, 2],
+        seeds=[0, 1],
+        structures=["kdgan-2", "p-kdgan-24"],
+        loss_weights=[{}, {"con": 1.0, "k2": 0.0}],
+    )
+    assert shapes(plan) == [("teacher", 6), ("kdgan-2", 12), ("kdgan-4", 12)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"student_widths": [(1, 2, 4), (2, 4, 8)]},
+        {"structures": ["kdgan-2", "kdgan-1"]},
+        {"datasets": ["digits", "mnist"]},
+        # The same step, once first and once after another.
+        {"structures": ["kdgan-4", "p-kdgan-24"]},
+    ],
+)
+def test_stages_of_another_shape_are_not_packed(changes: dict[str, Any], plan_of: PlanOf) -> None:
+    for pack in plan_of(normal_classes=[0, 1], **changes).packs():
+        assert len(pack.stages) == 2
+        assert len({stage.shape for stage in pack.stages}) == 1
+
+
+def test_there_are_packs_for_every_trial_that_can_run(plan_of: PlanOf) -> None:
+    plan = plan_of(normal_classes="all", structures=["kdgan-1", "kdgan-2"])
+    assert shapes(plan, concurrent=4) == [
+        *[("teacher", n) for n in (2, 3, 2, 3)],
+        *[("kdgan-1", 5)] * 2,
+        *[("kdgan-2", 5)] * 2,
+    ]
+    assert [n for _, n in shapes(plan, concurrent=99)] == [1] * 30
+    assert [n for _, n in shapes(plan_of(seeds=list(range(130))))] == [43, 43, 44] * 2
+
+
+@given(finished=st.sets(st.integers(0, 29)), concurrent=st.integers(1, 12))
+def test_what_is_finished_changes_no_packs_name_and_loses_no_stage(
+    finished: set[int], concurrent: int, plan_of: PlanOf
+) -> None:
+    plan = plan_of(normal_classes="all", structures=["p-kdgan-23"])
+    keys = frozenset(key for place, key in enumerate(plan.stages) if place in finished)
+    packs = plan.packs(keys, concurrent=concurrent)
+    whole = {pack.key: pack for pack in plan.packs(concurrent=concurrent)}
+    left = [stage.key for pack in packs for stage in pack.stages]
+    assert left == [key for key in plan.stages if key not in keys]
+    for pack in packs:
+        assert set(pack.stages) <= set(whole[pack.key].stages)
+        assert not set(pack.parents) & {stage.key for stage in pack.stages}
 
 
 # Mistakes, words

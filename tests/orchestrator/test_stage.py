@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from kd_models.data import ImageSet
+from kd_models.fit import fit_pack
 from kd_models.metrics import auroc, aurocs
+from kd_models.pkdgan import GanLearner
 from kd_models.protocol import holdout_split
 from kd_models.world import World
 from orchestrator.plan import Pack, Plan, Stage
 from orchestrator.record import (
     HISTORY,
+    IDENTITY,
     NETWORKS,
     SCORES,
     check_identity,
@@ -23,8 +26,8 @@ from orchestrator.record import (
     read_networks,
     read_scores,
 )
-from orchestrator.stage import Site, run_pack
-from orchestrator.store import MANIFEST, FolderStore
+from orchestrator.stage import Site, _Shared, run_pack, stack_size
+from orchestrator.store import MANIFEST, FolderStore, Store
 
 AUROCS = {"auroc", "val_auroc", "test_auroc"}
 TERMS = {
@@ -288,6 +291,130 @@ def test_a_corrupt_stage_is_trained_again(trained: Any, site: Site, session: Any
     assert site.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
 
 
+# Packs
+
+
+@pytest.fixture
+def pack(real_plan: Callable[..., Plan], site: Site, session: Any) -> Pack:
+    """Students of two classes with two weightings each, whose teachers are in the store."""
+    plan = real_plan(
+        normal_classes=[0, 1],
+        loss_weights=[{}, {"k2": 5.0}],
+        training={"epochs": 4, "batch_size": 32},
+    )
+    teachers, students = plan.packs()
+    assert run_pack(teachers, site, World(), session) == {}
+    return students
+
+
+def scores_of(store: Store, pack: Pack) -> list[Any]:
+    return [read_scores(store, stage).scores for stage in pack.stages]
+
+
+def test_stages_of_a_pack_are_stored_as_if_each_had_been_trained_alone(
+    pack: Pack, site: Site, tmp_path: Path, folder_session: Any
+) -> None:
+    assert len(pack.stages) == 4
+    other = FolderStore(tmp_path / "other")
+    for parent in pack.parents:
+        other.write(parent, {name: site.store.read(parent, name) for name in (NETWORKS, IDENTITY)})
+    for stage in pack.stages:
+        session = folder_session(tmp_path / stage.key)
+        assert run(stage, replace(site, store=other), session) == {}
+    session = folder_session(tmp_path / "together")
+    assert run_pack(pack, site, World(), session) == {}
+    for stage in pack.stages:
+        check_identity(site.store, stage)
+        one, alone = (read_networks(store, stage.key) for store in (site.store, other))
+        assert {n: set(w) for n, w in one.items()} == {n: set(w) for n, w in alone.items()}
+        rows, expected = (read_history(store, stage) for store in (site.store, other))
+        assert [row.keys() for row in rows] == [row.keys() for row in expected]
+    found, expected = scores_of(site.store, pack), scores_of(other, pack)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-2)
+    assert len({tuple(scores) for scores in found}) == 4
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_set_lanes_are_used(
+    lanes: int, pack: Pack, site: Site, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def counted(trainings: Any, *arguments: Any, **named: Any) -> Any:
+        sizes.append(len(trainings))
+        return fit_pack(trainings, *arguments, **named)
+
+    monkeypatch.setattr("orchestrator.stage.fit_pack", counted)
+    assert run_pack(pack, replace(site, lanes=lanes), World(), session) == {}
+    assert sizes == {1: [1] * 4, 3: [2, 2]}[lanes]
+
+
+def test_a_fixed_teacher_sees_a_class_once_for_all_lanes(
+    pack: Pack, site: Site, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    targets = GanLearner.targets
+
+    def counted(self: GanLearner, images: Any, world: World) -> Any:
+        seen.append(len(images))
+        return targets(self, images, world)
+
+    monkeypatch.setattr(GanLearner, "targets", counted)
+    assert run_pack(pack, site, World(), session) == {}
+    assert len(seen) == 2
+
+
+def test_a_killed_pack_goes_on_from_its_checkpoint(
+    pack: Pack,
+    site: Site,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    eager = replace(site, checkpoint_every=1)
+    with pytest.raises(killed):
+        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=3))
+    again = folder_session(tmp_path / "c")
+    assert run_pack(pack, eager, World(), again) == {}
+    assert [[row["epoch"] for row in rows] for rows in again.reports] == [
+        *[[1, 2, 3]] * 4,
+        *[[4]] * 4,
+    ]
+
+
+def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
+    real_plan: Callable[..., Plan],
+    site: Site,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    training = {"epochs": 3, "batch_size": 32}
+    weights = [{"con": 1e39}, {}, {"enc": 2.0}]
+    (pack,) = real_plan(structures=["alone"], loss_weights=weights, training=training).packs()
+    eager = replace(site, checkpoint_every=1)
+    with pytest.raises(killed):
+        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
+    session = folder_session(tmp_path / "c")
+    failures = run_pack(pack, eager, World(), session)
+    assert failures.keys() == {pack.stages[0].key}
+    assert "in epoch 1" in failures[pack.stages[0].key]
+    assert [row["epoch"] for row in session.reported] == [1, 2, 1, 2, 3, 3]
+
+
+def test_how_many_to_train_at_once_is_measured(
+    real_plan: Callable[..., Plan], site: Site, session: Any
+) -> None:
+    recipe = {"epochs": 60, "batch_size": 64}
+    plan = real_plan(structures=["alone"], seeds=list(range(6)), training=recipe)
+    shared = _Shared(site, World())
+    assert 1 <= stack_size(list(plan.stages.values()), shared) <= 6
+    assert stack_size(list(plan.stages.values())[:1], shared) == 1
+    short = real_plan(structures=["alone"], seeds=list(range(6)))
+    assert stack_size(list(short.stages.values()), shared) == 6
+
+
 # Failures
 
 
@@ -306,10 +433,12 @@ def test_a_run_that_diverges_is_a_failure_with_a_reason(
 def test_one_stages_failure_keeps_no_other_from_being_trained(
     real_plan: Callable[..., Plan], site: Site, session: Any
 ) -> None:
-    bad = chain(real_plan(structures=["alone"], training={"lr": 1e20, "batch_size": 32}))[0]
-    good = chain(real_plan(structures=["alone"]))[0]
+    plan = real_plan(structures=["alone"], loss_weights=[{"con": 1e39}, {}])
+    bad, good = plan.stages.values()
     failures = run_pack(Pack((bad, good)), site, World(), session)
     assert failures.keys() == {bad.key}
+    assert "loss/0" in failures[bad.key]
+    assert not site.store.has(bad.key)
     assert site.store.has(good.key)
 
 
