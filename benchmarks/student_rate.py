@@ -1,0 +1,103 @@
+"""(a) Images a second that students of KDGAN-2 are trained on, over all lanes.
+
+Against a plain loop: one student, the teacher run live at every step, everything as PyTorch has it
+by default. Batch 64, the teacher of 64-128-256.
+"""
+
+import statistics
+import sys
+import time
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from benchmarks.harness import by_turns, digits, emit, seconds_of
+from kd_models.fit import Training, fit_pack, learner_on, on_device
+from kd_models.losses import cross_entropy, distillation_terms, gan_terms
+from kd_models.memory import keep_freed_memory
+from kd_models.objectives import DistillationWeights, GanWeights
+from kd_models.pkdgan import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
+from kd_models.recipe import Recipe
+from kd_models.step import Fixed
+from kd_models.world import World
+
+WIDTHS: tuple[Widths, ...] = ((1, 2, 4), (2, 4, 8), (8, 16, 64))
+BATCH = 64
+LANES = (1, 4, 16, 32, 64)
+
+TEACHER = NetworkConfig(channels=1, widths=TEACHER_WIDTHS)
+
+
+def plain(widths: Widths) -> float:
+    """As one would write it from the paper."""
+    student = TEACHER.model_copy(update={"widths": widths})
+    teacher, generator = TEACHER.generator().eval(), student.generator()
+    critic = student.discriminator()
+    adams = [Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, critic)]
+    gan, distillation = GanWeights().model_dump(), DistillationWeights().model_dump()
+    images = digits(1)
+
+    def step() -> None:
+        x = images[torch.randperm(len(images))[:BATCH]]
+        with torch.no_grad():
+            taught = teacher(x)
+        made = generator(x)
+        f_x, f_x_hat = critic(x)[1], critic(made.x_hat_BCSS)[1]
+        own = gan_terms(x, made, f_x, f_x_hat, "mse")
+        shared = distillation_terms(made, taught, "mse")
+        loss: Tensor = sum(gan[name] * term for name, term in own.items())  # type: ignore[assignment]
+        loss = loss + sum(distillation[name] * term for name, term in shared.items())
+        adams[0].zero_grad()
+        loss.backward()
+        adams[0].step()
+        real, fake = critic(x)[0], critic(made.x_hat_BCSS.detach())[0]
+        loss = (cross_entropy(real, real=True) + cross_entropy(fake, real=False)) / 2
+        adams[1].zero_grad()
+        loss.backward()
+        adams[1].step()
+
+    return BATCH / seconds_of(step, 30)
+
+
+def lanes(widths: Widths, count: int) -> float:
+    """As a trial does it: the pack's own loop, with gathering and the end of epochs."""
+    keep_freed_memory()
+    config = StepConfig(
+        structure="kdgan-2",
+        teacher=TEACHER,
+        student=TEACHER.model_copy(update={"widths": widths}),
+        student_weights=GanWeights(),
+        distillation_weights=DistillationWeights(),
+    )
+    world, fixed = World(), Fixed()
+    x = on_device(digits(1), world)
+    learners = [learner_on(config.learner(seed, fixed), world) for seed in range(count)]
+    data = {"x": x, **learners[0].targets(x, world)}
+    trainings = [Training(learner, data, seed) for seed, learner in enumerate(learners)]
+    epochs, taken, began = 4 if count > 4 else 6, [], time.perf_counter()
+    for _ in fit_pack(trainings, Recipe(epochs=epochs, batch_size=BATCH), world=world):
+        taken.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    images = len(x) // BATCH * BATCH
+    return count * images / statistics.median(taken[1:])
+
+
+def main() -> None:
+    chosen = LANES if len(sys.argv) == 1 else [int(count) for count in sys.argv[1:]]
+    for widths in WIDTHS:
+        sides = {"plain": partial(plain, widths)}
+        sides |= {f"lanes_{count}": partial(lanes, widths, count) for count in chosen}
+        found = by_turns(sides)
+        name = "-".join(map(str, widths))
+        ratios = {
+            side: round(m.value / found["plain"].value, 2)
+            for side, m in found.items()
+            if side != "plain"
+        }
+        emit(f"student rate {name}", "images/s", found, ratio=ratios)
+
+
+if __name__ == "__main__":
+    main()
