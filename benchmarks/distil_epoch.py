@@ -68,9 +68,7 @@ def once(image_size: int) -> float:
 
 def _kept(image_size: int) -> tuple[float, float]:
     keep_freed_memory()
-    config = DistilConfig(
-        student=StudentConfig(placement="eca"), lambda_=LAMBDA, teacher="0" * 64
-    )
+    config = DistilConfig(student=StudentConfig(placement="eca"), lambda_=LAMBDA, teacher="0" * 64)
     world = World()
     learner = learner_on(config.learner(0, Fixed(read_teacher("random", Path()).state)), world)
     x = on_device(digits(3, image_size), world)
@@ -87,7 +85,11 @@ def _kept(image_size: int) -> tuple[float, float]:
 def main() -> None:
     for size in (32, 128):
         found = by_turns(
-            {"plain": partial(plain, size), "kept": partial(kept, size), "once": partial(once, size)},
+            {
+                "plain": partial(plain, size),
+                "kept": partial(kept, size),
+                "once": partial(once, size),
+            },
             rounds=3 if size == 32 else 1,
         )
         ratio = round(found["plain"].value / found["kept"].value, 2)

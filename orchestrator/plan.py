@@ -63,13 +63,6 @@ class Stage:
         return self.config.step.kind
 
     @property
-    def shape(self) -> tuple[object, ...]:
-        """What stages that can be packed have in common; how many parents they have comes first."""
-        config = self.config
-        own = (config.dataset, config.image_size, config.step.shape, config.recipe)
-        return len(self.parents), config.method, *own
-
-    @property
     def title(self) -> str:
         """A short name for tables and logs, not unique over seeds, widths and weights."""
         second = " (second step)" if len(self.parents) > 1 else ""
@@ -184,19 +177,33 @@ class Plan:
         student needs no parents, so a teacher missing from the store is trained again only for
         a student that still needs it, or to be compared with.
         """
-        groups: dict[tuple[object, ...], list[Stage]] = {}
-        for stage in self.stages.values():
-            groups.setdefault(stage.shape, []).append(stage)
-        at_once = Counter(shape[0] for shape in groups)
+        groups = self._groups()
+        at_once = Counter(parents for parents, *_ in groups)
         packs = []
-        for shape, stages in groups.items():
-            wanted = min(-(-concurrent // at_once[shape[0]]), len(stages))
+        for (parents, *_), stages in groups.items():
+            wanted = min(-(-concurrent // at_once[parents]), len(stages))
             parts = max(wanted, -(-len(stages) // MOST_IN_A_PACK))
             for part in evenly(stages, parts):
                 left = tuple(stage for stage in part if stage.key not in finished)
                 if left:
                     packs.append(Pack(left, tuple(stage.key for stage in part)))
         return tuple(packs)
+
+    def _groups(self) -> Mapping[tuple[int, object], list[Stage]]:
+        """Stages by their number of parents and all else that stages of a pack have in common."""
+        groups: dict[tuple[int, object], list[Stage]] = {}
+        # A step is one object for all its stages (make_plan), and its shape takes long to make.
+        shapes: dict[tuple[int, int], int] = {}
+        numbers: dict[tuple[Step, Recipe], int] = {}
+        for stage in self.stages.values():
+            config = stage.config
+            same = (id(config.step), id(config.recipe))
+            if same not in shapes:
+                shape = (config.step.shape, config.recipe)
+                shapes[same] = numbers.setdefault(shape, len(numbers))
+            shared = (config.method, config.dataset, config.image_size, shapes[same])
+            groups.setdefault((len(stage.parents), shared), []).append(stage)
+        return groups
 
 
 @dataclass(frozen=True)

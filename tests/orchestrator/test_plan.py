@@ -510,7 +510,7 @@ def test_stages_that_differ_in_class_seed_or_loss_weights_are_packed(plan_of: Pl
 def test_stages_of_another_shape_are_not_packed(changes: dict[str, Any], plan_of: PlanOf) -> None:
     for pack in plan_of(normal_classes=[0, 1], **changes).packs():
         assert len(pack.stages) == 2
-        assert len({stage.shape for stage in pack.stages}) == 1
+        assert len({(s.config.dataset, s.config.step.shape) for s in pack.stages}) == 1
 
 
 def test_there_are_packs_for_every_trial_that_can_run(plan_of: PlanOf) -> None:

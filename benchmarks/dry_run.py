@@ -1,0 +1,60 @@
+"""(f) ``--dry-run`` of 100,000 candidates: seconds and memory."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from benchmarks.harness import Measured, by_turns, emit, in_a_process
+
+ROOT = Path(__file__).resolve().parents[1]
+CANDIDATES = 100_000
+
+SPEC = {
+    "name": "large",
+    "datasets": ["digits"],
+    "structures": ["kdgan-1", "kdgan-2", "kdgan-3", "kdgan-4", "p-kdgan-23", "p-kdgan-24"],
+    "loss_weights": [
+        {"con": float(con), "k1": float(k1)} for con in range(1, 13) for k1 in range(1, 15)
+    ],
+    "seeds": list(range(10)),
+}
+
+
+def plan() -> float:
+    with tempfile.TemporaryDirectory() as home:
+        file = Path(home) / "sweep.yaml"
+        file.write_text(yaml.safe_dump(SPEC))
+        began = time.perf_counter()
+        answer = subprocess.run(
+            [sys.executable, str(ROOT / "jobs/sweep.py"), str(file), "--dry-run", "--json"],
+            env={**os.environ, "KD_HOME": home},
+            check=True,
+            capture_output=True,
+        )
+        taken = time.perf_counter() - began
+    assert json.loads(answer.stdout)["candidates"] >= CANDIDATES
+    return taken
+
+
+def peak() -> float:
+    """MiB that the planning process held at most."""
+    plan()
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def main() -> None:
+    found = by_turns({"dry_run": plan})
+    mib, _ = in_a_process(peak)
+    seconds = found["dry_run"]
+    emit("dry run", "s", {"dry_run": Measured(seconds.value, seconds.spread, mib)})
+
+
+if __name__ == "__main__":
+    main()
