@@ -2,6 +2,7 @@
 # make test    install everything and run the tests
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
+# make bench   measure speed and memory (docs/benchmarks.md); half an hour on two idle cores
 # make lock    compile the pinned requirements again
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 KD_HOME ?= $(HOME)/kd-sweeps
 export KD_HOME
 
-.PHONY: install sweep test check format lint types ui lock clean
+.PHONY: install sweep test check format lint types ui bench lock clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +41,18 @@ types: install
 
 ui: install
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(KD_HOME)/mlflow.db --host 127.0.0.1 --port 5000
+
+# anomalib, which the teachers are measured against, in an environment beside the project's own.
+PEERS := .venv-peers
+$(PEERS)/.installed: $(VENV)/.installed
+	$(BIN)/python -m venv $(PEERS)
+	echo $(CURDIR)/$$(cd $(VENV) && echo lib/python*/site-packages | sed 's|^|$(VENV)/|') > $$(echo $(PEERS)/lib/python*/site-packages)/project.pth
+	$(PEERS)/bin/python -m pip install --quiet --constraint requirements.txt anomalib==2.7.0
+	touch $@
+
+CASES ?= student_rate teacher_rate distil_epoch sweep trial dry_run scaling
+bench: install $(PEERS)/.installed
+	@for case in $(CASES); do KD_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python -m benchmarks.$$case || exit 1; done
 
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header pyproject.toml -o requirements.txt

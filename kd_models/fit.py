@@ -143,16 +143,16 @@ def fit_pack(
         lanes.train()
         own = [trainings[index] for index in active]
         orders = [
-            epoch_order(len(t.data["x"]), batch_size, steps[index], t.seed, number - 1)
+            epoch_order(
+                len(t.data["x"]), batch_size, steps[index], t.seed, number - 1, world.device
+            )
             for t, index in zip(own, active, strict=True)
         ]
         sums: dict[str, Tensor] = {}
         for step in range(steps[active[0]]):
             working = [index for index in active if step < steps[index]]
             rows = [next(order)[world.rank :: world.size] for order in orders[: len(working)]]
-            batch = gather(
-                [t.data for t in own[: len(working)]], [r.to(world.device) for r in rows]
-            )
+            batch = gather([t.data for t in own[: len(working)]], rows)
             lrs = [
                 recipe.lr_at((number - 1) * steps[i] + step, recipe.epochs * steps[i])
                 for i in working
@@ -206,13 +206,18 @@ def batches_per_epoch(images: int, batch_size: int, workers: int) -> tuple[int, 
 
 
 def epoch_order(
-    images: int, batch_size: int, steps: int, seed: int, epoch: int
+    images: int,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    epoch: int,
+    device: torch.device | None = None,
 ) -> Iterator[Tensor]:
     """Yield the rows (batch_size,) of each batch: a fresh permutation that any process at any
-    time can draw again from the seed and the epoch alone."""
+    time, with any device, can draw again from the seed and the epoch alone."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator)
-    yield from order[: steps * batch_size].split(batch_size)
+    yield from order[: steps * batch_size].to(device or order.device).split(batch_size)
 
 
 def fastest_stack(

@@ -322,14 +322,15 @@ class LaneAdam:
             return [tensor[start:stop] for tensor in tensors]
 
         steps, lr = self._at(start)
-        counts = torch.full((len(self._parameters),), float(steps)).unbind()
+        first = self._parameters[0]
+        counts = torch.full((len(self._parameters),), float(steps), device=first.device)
         adam(
             part(self._parameters),
             part([p.grad for p in self._parameters if p.grad is not None]),
             part(self._means),
             part(self._squares),
             [],
-            [count.to(p.device) for count, p in zip(counts, self._parameters, strict=True)],
+            list(counts.unbind()),
             fused=True,
             amsgrad=False,
             beta1=self.betas[0],

@@ -45,6 +45,7 @@ def score_figure(scores: Scores, threshold: float, title: str) -> Figure:
             range=(low, high),
             alpha=0.6,
             density=True,
+            histtype="stepfilled",  # one shape: sixty bars take three times as long to draw
             label=f"{label} ({len(values)})",
         )
     axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.4g}")

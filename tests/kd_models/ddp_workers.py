@@ -13,13 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kd_models.fit import DataTooSmall, Diverged, fit
+from kd_models.fit import DataTooSmall, Diverged, Training, fit, fit_pack
 from kd_models.networks.gan import Normalisation
 from kd_models.objectives import LOSS, DistillationWeights, GanWeights
 from kd_models.pkdgan import GanLearner, NetworkConfig, StepConfig
@@ -163,6 +163,32 @@ def resumed(world: World, structure: str, folder: Path) -> Measured:
     return {"undisturbed": weights_of(undisturbed), "resumed": weights_of(again)}
 
 
+def lanes(world: World) -> Measured:
+    """Four lanes of unlike data in one pack, of which one diverges; and the others each alone."""
+    recipe = Recipe(epochs=3, batch_size=4)
+
+    def lane(seed: int) -> Training:
+        images = images_of(8 + seed)
+        if seed == 2:
+            images[1] = math.nan
+        return Training(learner_of("alone", "batch", seed=seed), {"x": images}, seed)
+
+    together = [lane(seed) for seed in range(4)]
+    lost = {place for epoch in fit_pack(together, recipe, world=world) for place in epoch.lost}
+    found: Measured = {"lost": lost}
+    for seed in (0, 1, 3):
+        alone = lane(seed)
+        for _ in fit_pack([alone], recipe, world=world):
+            pass
+        found[f"together/{seed}"] = weights_of(cast(GanLearner, together[seed].learner))
+        found[f"alone/{seed}"] = weights_of(cast(GanLearner, alone.learner))
+    tested = images_of(5)
+    for epoch in fit_pack([lane(0), lane(1)], Recipe(epochs=1, batch_size=4), world=world):
+        scores = epoch.score({0: tested, 1: tested}, {0: {}, 1: {}})
+    found["scores"] = [scores[0], scores[1]]
+    return found
+
+
 def failures(world: World) -> Measured:
     """The messages of what every process must raise, each for itself."""
     one_nan = images_of(8)
@@ -197,6 +223,7 @@ def measure(world: World, folder: Path) -> Measured:
         "fit/kdgan-4/batch/3": lambda: fitted(world, "kdgan-4", "batch", 3, single),
         "resume/kdgan-2": lambda: resumed(world, "kdgan-2", folder),
         "resume/kdgan-4": lambda: resumed(world, "kdgan-4", folder),
+        "lanes": lambda: lanes(world),
         "failures": lambda: failures(world),
     }
     return {name: part() for name, part in parts.items()}

@@ -170,6 +170,23 @@ def test_two_resumed_equal_two_never_stopped(structure: str, measured: dict[str,
             assert torch.equal(tensor, runs["resumed"][key]), (name, key)
 
 
+@pytest.mark.parametrize("name", ["alone", "rank0", "rank1"])
+def test_lanes_over_two_processes_train_as_each_would_alone_over_two(
+    name: str, measured: dict[str, Measured]
+) -> None:
+    found = measured[name]["lanes"]
+    assert found["lost"] == {2}
+    for seed in (0, 1, 3):
+        for key, expected in found[f"alone/{seed}"].items():
+            torch.testing.assert_close(
+                found[f"together/{seed}"][key], expected, rtol=1e-7, atol=1e-9
+            )
+    for scores, first in zip(found["scores"], measured["rank0"]["lanes"]["scores"], strict=True):
+        assert scores.shape == first.shape == (5,)
+        if name != "alone":
+            assert torch.equal(scores, first)
+
+
 def test_both_processes_diverge_when_one_s_image_is_no_number(
     measured: dict[str, Measured],
 ) -> None:
