@@ -1,4 +1,4 @@
-"""(d) Sixty candidates, the ten digits by six structures: as planned, and each from its own teacher.
+"""(d) Sixty candidates, ten digits by six structures: as planned, and each from its own teacher.
 
 As planned, one sweep shares every stage and packs those of one shape. Alone, each candidate is a
 sweep of its own with a store of its own, one after another. Both train for ten epochs, one worker

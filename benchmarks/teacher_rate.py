@@ -1,7 +1,7 @@
 """(b) Images a second that the 5.12M teacher is trained on, against anomalib's GanomalyModel.
 
 Same size of generator and discriminator, same batch of 64. anomalib is no dependency of this
-project: ``make bench-peers`` installs it beside, and names its Python in $KD_PEERS_PYTHON.
+project: ``make bench`` installs it beside, and names its Python in $KD_PEERS_PYTHON.
 """
 
 import json
@@ -74,7 +74,7 @@ def main() -> None:
         return
     peer = os.environ.get("KD_PEERS_PYTHON")
     if not peer:
-        sys.exit("teacher_rate: install anomalib first (make bench-peers), see docs/benchmarks.md")
+        sys.exit("teacher_rate: anomalib is installed by make bench CASES=teacher_rate")
     rounds: dict[str, list[tuple[float, float]]] = {"ours": [], "anomalib": []}
     for _ in range(3):
         rounds["ours"].append(in_a_process(partial(ours)))

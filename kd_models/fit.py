@@ -221,16 +221,27 @@ def epoch_order(
 
 
 def fastest_stack(
-    make: Callable[[int], Sequence[Training]], most: int, recipe: Recipe, world: World
+    make: Callable[[int], Sequence[Training]],
+    most: int,
+    recipe: Recipe,
+    world: World,
+    steps: int,
 ) -> int:
     """Return how many trainings of one shape go fastest together, by trying a few steps of each.
 
     Args:
         make: so many of them, which may be spoilt.
         most: so many there are.
+        steps: of one training, from its first epoch to its last.
 
-    Ever more are tried, until that is no longer faster, or would not fit into memory.
+    Ever more are tried, until that is no longer faster, or would not fit into memory. Where there
+    are too few steps for that, all go together, unless one alone keeps the processor busy.
     """
+    if most == 1:
+        return 1
+    if steps < _WORTH_MEASURING:
+        seconds, _ = _try_steps(make(1), recipe, world)
+        return 1 if max(world.gather(seconds)) > _BUSY else most
     best, best_rate, size = 1, 0.0, 1
     while True:
         seconds, room = _try_steps(make(size), recipe, world)
@@ -245,6 +256,10 @@ def fastest_stack(
 
 
 _FASTER, _GROWTH = 1.05, 4
+_WORTH_MEASURING = 100
+"""steps: measuring takes about four"""
+_BUSY = 0.1
+"""seconds of a step"""
 
 
 def _try_steps(trainings: Sequence[Training], recipe: Recipe, world: World) -> tuple[float, float]:

@@ -14,6 +14,8 @@ from rich.text import Text
 from orchestrator.plan import Pack, Stage
 
 PLAIN_INTERVAL_S = 10.0
+SHOWN = 10
+"""running stages that are shown: a pack has up to 64"""
 PLAIN_WIDTH = 1000
 """columns where there is no terminal to ask: tables take what they need, and lose nothing"""
 
@@ -114,11 +116,12 @@ class PlainDisplay:
     def refresh(self, progress: Progress) -> None:
         if time.monotonic() - self._last < PLAIN_INTERVAL_S:
             return
+        shown = list(progress.running.items())[:SHOWN]
         running = "; ".join(
             f"{progress.stages[key].title} {_epoch(progress, key)}{_auroc(row)}"
-            for key, row in progress.running.items()
+            for key, row in shown
         )
-        self.say(f"{progress.summary()} · running: {running or 'nothing'}")
+        self.say(f"{progress.summary()} · running: {running or 'nothing'}{_more(progress)}")
 
     def say(self, line: str) -> None:
         self._last = time.monotonic()
@@ -142,14 +145,14 @@ class LiveDisplay:
         table = Table(box=None)
         for heading in ("running", "epoch", "", "AUROC", "loss"):
             table.add_column(heading)
-        for key, row in progress.running.items():
+        for key, row in list(progress.running.items())[:SHOWN]:
             stage = progress.stages[key]
             bar = ProgressBar(progress.epochs_of(key), int(row.get("epoch", 0)), width=24)
             loss = f"{row['loss/0']:.4f}" if "loss/0" in row else "starting"
             table.add_row(
                 Text(stage.title), _epoch(progress, key), bar, _auroc(row).strip() or "-", loss
             )
-        self._live.update(Group(Text(progress.summary()), table))
+        self._live.update(Group(Text(progress.summary()), table, Text(_more(progress))))
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False)
@@ -176,6 +179,12 @@ def duration(seconds: float) -> str:
 def _epoch(progress: Progress, key: str) -> str:
     epoch = int(progress.running[key].get("epoch", 0))
     return f"{epoch}/{progress.epochs_of(key)}"
+
+
+def _more(progress: Progress) -> str:
+    """Say of how many running stages nothing is shown."""
+    left = len(progress.running) - SHOWN
+    return f" and {left} more" if left > 0 else ""
 
 
 def _auroc(row: Mapping[str, float]) -> str:

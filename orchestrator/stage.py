@@ -458,24 +458,21 @@ def _trainings(
 def stack_size(stages: Sequence[Stage], shared: _Shared) -> int:
     """Return how many of the stages, which are of one shape, to train at once.
 
-    Measured on a few steps where it was not set, unless the training is so short that measuring
-    would be much of it: then all.
+    Measured on a few steps where it was not set.
     """
     if shared.site.lanes != "auto":
         return shared.site.lanes
     recipe, (_, steps) = stages[0].config.recipe, _batches(stages[0], shared)
-    if len(stages) == 1 or recipe.epochs * steps < _WORTH_MEASURING:
-        return len(stages)
     try:
         return fastest_stack(
-            lambda size: _trainings(stages[:size], shared), len(stages), recipe, shared.world
+            lambda size: _trainings(stages[:size], shared),
+            len(stages),
+            recipe,
+            shared.world,
+            recipe.epochs * steps,
         )
     except _NO_USE_TRYING_AGAIN:
         return len(stages)  # found again, and told, by whose turn it is
-
-
-_WORTH_MEASURING = 100
-"""steps: measuring takes about four"""
 
 
 def _parent_networks(store: Store, key: str) -> Mapping[str, Mapping[str, Any]]:
