@@ -1,19 +1,9 @@
 """(f) ``--dry-run`` of 100,000 candidates: seconds and memory."""
 
-import json
-import os
 import resource
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 
-import yaml
+from benchmarks.harness import Measured, by_turns, emit, in_a_process, run_sweep
 
-from benchmarks.harness import Measured, by_turns, emit, in_a_process
-
-ROOT = Path(__file__).resolve().parents[1]
 CANDIDATES = 100_000
 
 SPEC = {
@@ -28,18 +18,8 @@ SPEC = {
 
 
 def plan() -> float:
-    with tempfile.TemporaryDirectory() as home:
-        file = Path(home) / "sweep.yaml"
-        file.write_text(yaml.safe_dump(SPEC))
-        began = time.perf_counter()
-        answer = subprocess.run(
-            [sys.executable, str(ROOT / "jobs/sweep.py"), str(file), "--dry-run", "--json"],
-            env={**os.environ, "KD_HOME": home},
-            check=True,
-            capture_output=True,
-        )
-        taken = time.perf_counter() - began
-    assert json.loads(answer.stdout)["candidates"] >= CANDIDATES
+    taken, answer = run_sweep(SPEC, "--dry-run")
+    assert answer["candidates"] >= CANDIDATES
     return taken
 
 

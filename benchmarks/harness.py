@@ -6,6 +6,9 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from kd_models.data import load, to_model_input
 
 PACKAGES = ("torch", "ray", "mlflow")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,21 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
     }
+
+
+def run_sweep(spec: Mapping[str, Any], *options: str) -> tuple[float, Any]:
+    """Run a sweep file as a user does, in an empty home; return seconds and what it printed."""
+    with tempfile.TemporaryDirectory() as home:
+        file = Path(home) / "sweep.yaml"
+        file.write_text(yaml.safe_dump(dict(spec)))
+        began = time.perf_counter()
+        answer = subprocess.run(
+            [sys.executable, str(ROOT / "jobs/sweep.py"), str(file), "--json", *options],
+            env={**os.environ, "KD_HOME": home},
+            check=True,
+            capture_output=True,
+        )
+        return time.perf_counter() - began, json.loads(answer.stdout)
 
 
 def seconds_of(function: Callable[[], Any], times: int) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 
 from benchmarks.harness import by_turns, digits, emit
 from kd_models.fit import Training, fit_pack, learner_on, on_device
@@ -29,9 +30,7 @@ def rate(workers: int, structure: str, widths: Widths, lanes: int) -> float:
     if workers == 1:
         return _worker(0, 1, "", structure, widths, lanes)
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(
-            _rank, (workers, f"file://{folder}/meet", structure, widths, lanes, folder), workers
-        )
+        spawn(_rank, (workers, f"file://{folder}/meet", structure, widths, lanes, folder), workers)
         return float((Path(folder) / "rate").read_text())
 
 

@@ -47,7 +47,7 @@ def plain(widths: Widths) -> float:
         f_x, f_x_hat = critic(x)[1], critic(made.x_hat_BCSS)[1]
         own = gan_terms(x, made, f_x, f_x_hat, "mse")
         shared = distillation_terms(made, taught, "mse")
-        loss: Tensor = sum(gan[name] * term for name, term in own.items())  # type: ignore[assignment]
+        loss: Tensor = sum(gan[name] * term for name, term in own.items())
         loss = loss + sum(distillation[name] * term for name, term in shared.items())
         adams[0].zero_grad()
         loss.backward()

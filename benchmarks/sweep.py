@@ -7,20 +7,12 @@ sweeps take most of an hour: by default six are run, one of each structure, and 
 ``python -m benchmarks.sweep 10`` runs them for all ten digits.
 """
 
-import json
 import os
-import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
-import yaml
+from benchmarks.harness import Measured, emit, run_sweep
 
-from benchmarks.harness import Measured, emit
-
-ROOT = Path(__file__).resolve().parents[1]
 DIGITS = 10
 STRUCTURES = ("kdgan-1", "kdgan-2", "kdgan-3", "kdgan-4", "p-kdgan-23", "p-kdgan-24")
 
@@ -36,18 +28,8 @@ def sweep(classes: list[int], structures: list[str], epochs: int = 10) -> float:
         "evaluation": {"every": epochs},
         "resources": {"workers": 1, "cpus_per_worker": os.cpu_count()},
     }
-    with tempfile.TemporaryDirectory() as home:
-        file = Path(home) / "sweep.yaml"
-        file.write_text(yaml.safe_dump(spec))
-        began = time.perf_counter()
-        answer = subprocess.run(
-            [sys.executable, str(ROOT / "jobs/sweep.py"), str(file), "--json"],
-            env={**os.environ, "KD_HOME": home},
-            check=True,
-            capture_output=True,
-        )
-        taken = time.perf_counter() - began
-    rows = json.loads(answer.stdout)["candidates"]
+    taken, answer = run_sweep(spec)
+    rows = answer["candidates"]
     assert len(rows) == len(classes) * len(structures)
     assert all(row["status"] == "finished" for row in rows)
     return taken

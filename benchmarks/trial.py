@@ -7,21 +7,14 @@ The cost of one more is the difference between five trials and one, by four: wha
 once is not in it.
 """
 
-import json
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
-import yaml
+from benchmarks.harness import by_turns, emit, run_sweep
 
-from benchmarks.harness import by_turns, emit
-
-ROOT = Path(__file__).resolve().parents[1]
 FEW, MANY = 1, 5
 
 
@@ -82,18 +75,8 @@ def ours(trials: int) -> float:
         "training": {"epochs": 1, "batch_size": 64},
         "resources": {"workers": 1, "cpus_per_worker": 2},
     }
-    with tempfile.TemporaryDirectory() as home:
-        file = Path(home) / "sweep.yaml"
-        file.write_text(yaml.safe_dump(spec))
-        began = time.perf_counter()
-        answer = subprocess.run(
-            [sys.executable, str(ROOT / "jobs/sweep.py"), str(file), "--json"],
-            env={**os.environ, "KD_HOME": home},
-            check=True,
-            capture_output=True,
-        )
-        taken = time.perf_counter() - began
-    assert json.loads(answer.stdout)["trained"] == trials
+    taken, answer = run_sweep(spec)
+    assert answer["trained"] == trials
     return taken
 
 

@@ -17,6 +17,7 @@ spent), B images in a batch, C channels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -109,7 +110,7 @@ class Lanes:
         data = [{"x": x, **given} for x, given in zip(images, targets, strict=True)]
         alike = all(x is images[0] for x in images)
         sizes = [len(x) for x in images]
-        size = max(1, batch_of(images[0]) // (1 if alike else len(self)))
+        size = min(batch_of(images[0]), max(1, 4 * batch_of(images[0]) // len(self)))
 
         def of(rows: Tensor) -> Tensor:
             """(r,) row numbers to (r, n)."""
@@ -409,21 +410,26 @@ def _unfold(x: Tensor, n: int) -> tuple[Tensor, int]:
     return x.unflatten(1, (n, -1)), 1
 
 
+def _flat(tensor: Tensor | None, dim: int | None, n: int) -> Tensor | None:
+    """(C,) of every lane to (n * C,)."""
+    return None if tensor is None else _by_lane(tensor, dim, n).flatten()
+
+
 def _by_lane(tensor: Tensor, dim: int | None, n: int) -> Tensor:
     """Bring the lanes to the front."""
     return tensor.expand(n, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
 class _PerLane(torch.autograd.Function):
-    """Calls ``kernel(n, dims, *arguments)`` with the lanes' tensors stacked at ``dims``.
+    """Calls ``kernel(n, dims, *tensors)`` with the lanes' tensors stacked at ``dims``.
 
     The kernels are differentiable as they are; this class exists for its rule under vmap.
     """
 
     @staticmethod
-    def forward(kernel: Any, *arguments: Any) -> Any:
+    def forward(kernel: Any, *tensors: Any) -> Any:
         # Nothing is of a lane: a fixed network on images that all lanes share.
-        result, lanes = kernel(1, [None] * len(arguments), *arguments)
+        result, lanes = kernel(1, [None] * len(tensors), *tensors)
         return result.squeeze(lanes)
 
     @staticmethod
@@ -431,152 +437,100 @@ class _PerLane(torch.autograd.Function):
         pass
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, kernel: Any, *arguments: Any) -> Any:
-        return kernel(info.batch_size, in_dims[1:], *arguments)
+    def vmap(info: Any, in_dims: Any, kernel: Any, *tensors: Any) -> Any:
+        return kernel(info.batch_size, in_dims[1:], *tensors)
 
 
-def _convolve(n: int, dims: Any, x: Tensor, w: Tensor, bias: Tensor | None, *how: Any) -> Any:
-    stride, padding, dilation, groups = how
+def _convolve(
+    how: Mapping[str, Any], n: int, dims: Any, x: Tensor, w: Tensor, bias: Tensor | None
+) -> Any:
     if dims[1] is None:  # a network that the lanes share
-        x = _by_lane(x, dims[0], n)
-        y = F.conv2d(x.flatten(0, 1), w, bias, *how)
+        y = F.conv2d(_by_lane(x, dims[0], n).flatten(0, 1), w, bias, **how)
         return y.unflatten(0, (n, -1)), 0
     w = _by_lane(w, dims[1], n)
-    if bias is not None:
-        bias = _by_lane(bias, dims[2], n).flatten()
-    whole = x.shape[-2:] if dims[0] is None else x.movedim(dims[0], 0).shape[-2:]
-    bare = bias is None and groups == 1 and _pair(padding) == (0, 0)
-    if dims[0] is not None and bare and whole == w.shape[-2:]:
+    groups = how.get("groups", 1)
+    if dims[0] is None and groups == 1:  # images that the lanes share
+        return _unfold(F.conv2d(x, w.flatten(0, 1), _flat(bias, dims[2], n), **how), n)
+    x = _by_lane(x, dims[0], n)
+    if x.shape[-2:] == w.shape[-2:] and _is_plain(how, bias):
         # The kernel covers the whole image: a matrix product for every lane.
-        left = x.movedim(dims[0], 0).permute(0, 1, 3, 4, 2).flatten(2)
+        left = x.permute(0, 1, 3, 4, 2).flatten(2)
         right = w.permute(0, 1, 3, 4, 2).flatten(2)
         return torch.bmm(left, right.transpose(1, 2))[..., None, None], 0
-    if dims[0] is None and groups == 1:
-        y = F.conv2d(x, w.flatten(0, 1), bias, *how)
-    else:
-        y = F.conv2d(
-            _fold(x, dims[0], n), w.flatten(0, 1), bias, stride, padding, dilation, n * groups
-        )
+    grouped = {**how, "groups": n * groups}
+    y = F.conv2d(_fold(x, 0, n), w.flatten(0, 1), _flat(bias, dims[2], n), **grouped)
     return _unfold(y, n)
 
 
 def _convolve_transposed(
-    n: int, dims: Any, x: Tensor, w: Tensor, bias: Tensor | None, *how: Any
+    how: Mapping[str, Any], n: int, dims: Any, x: Tensor, w: Tensor, bias: Tensor | None
 ) -> Any:
-    stride, padding, output_padding, groups, dilation = how
-    w = _by_lane(w, dims[1], n)
-    if dims[0] is not None and bias is None and groups == 1:
-        z = x.movedim(dims[0], 0)
-        if z.shape[-2:] == (1, 1) and _pair(padding) == (0, 0) == _pair(output_padding):
-            # From a single pixel: a matrix product for every lane.
-            out, sides = w.shape[2], w.shape[-2:]
-            y = torch.bmm(z.flatten(2), w.permute(0, 1, 3, 4, 2).flatten(2))
-            return y.unflatten(2, (*sides, out)).permute(1, 0, 4, 2, 3), 1
-    if bias is not None:
-        bias = _by_lane(bias, dims[2], n).flatten()
-    y = F.conv_transpose2d(
-        _fold(x, dims[0], n),
-        w.flatten(0, 1),
-        bias,
-        stride,
-        padding,
-        output_padding,
-        n * groups,
-        dilation,
-    )
+    x, w = _by_lane(x, dims[0], n), _by_lane(w, dims[1], n)
+    if x.shape[-2:] == (1, 1) and _is_plain(how, bias):
+        # From a single pixel: a matrix product for every lane.
+        y = torch.bmm(x.flatten(2), w.permute(0, 1, 3, 4, 2).flatten(2))
+        return y.unflatten(2, (*w.shape[-2:], w.shape[2])).permute(1, 0, 4, 2, 3), 1
+    grouped = {**how, "groups": n * how.get("groups", 1)}
+    y = F.conv_transpose2d(_fold(x, 0, n), w.flatten(0, 1), _flat(bias, dims[2], n), **grouped)
     return _unfold(y, n)
 
 
-def _normalise(n: int, dims: Any, function: Any, x: Tensor, *own: Any) -> Any:
-    *tensors, flag, momentum, eps = own
-    flat = [
-        tensor if tensor is None else _by_lane(tensor, dim, n).flatten()
-        for tensor, dim in zip(tensors, dims[2:], strict=False)
-    ]
-    return _unfold(function(_fold(x, dims[1], n), *flat, flag, momentum, eps), n)
+def _is_plain(how: Mapping[str, Any], bias: Tensor | None) -> bool:
+    """Whether a convolution is no more than its kernel moved over the image."""
+    usual = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+    return bias is None and all(
+        how.get(name, value) in (value, (value, value)) for name, value in usual.items()
+    )
 
 
-def _pool(n: int, dims: Any, function: Any, x: Tensor, *how: Any) -> Any:
-    return _unfold(function(_fold(x, dims[1], n), *how), n)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-# As torch calls them: every argument in its place.
-
-
-def _conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+def _normalise(
+    function: Any, how: Mapping[str, Any], n: int, dims: Any, x: Tensor, *own: Tensor | None
 ) -> Any:
-    return _PerLane.apply(_convolve, x, weight, bias, stride, padding, dilation, groups)
+    flat = [_flat(tensor, dim, n) for tensor, dim in zip(own, dims[1:], strict=True)]
+    return _unfold(function(_fold(x, dims[0], n), *flat, **how), n)
 
 
-def _conv_transpose2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Any:
-    how = (stride, padding, output_padding, groups, dilation)
-    return _PerLane.apply(_convolve_transposed, x, weight, bias, *how)
+def _pool(function: Any, how: tuple[Any, ...], n: int, dims: Any, x: Tensor) -> Any:
+    return _unfold(function(_fold(x, dims[0], n), *how), n)
 
 
-def _batch_norm(
-    x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Any:
-    own = (x, running_mean, running_var, weight, bias, training, momentum, eps)
-    return _PerLane.apply(_normalise, F.batch_norm, *own)
+# What stands in for torch's functions: their arguments, as torch's modules give them.
 
 
-def _instance_norm(
+def _conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, *how: Any) -> Any:
+    named = dict(zip(("stride", "padding", "dilation", "groups"), how, strict=False))
+    return _PerLane.apply(partial(_convolve, named), x, w, bias)
+
+
+def _conv_transpose2d(x: Tensor, w: Tensor, bias: Tensor | None = None, *how: Any) -> Any:
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    named = dict(zip(names, how, strict=False))
+    return _PerLane.apply(partial(_convolve_transposed, named), x, w, bias)
+
+
+def _norm(
+    function: Any,
     x: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
+    **how: Any,
 ) -> Any:
-    own = (x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
-    return _PerLane.apply(_normalise, F.instance_norm, *own)
+    kernel = partial(_normalise, function, how)
+    return _PerLane.apply(kernel, x, running_mean, running_var, weight, bias)
 
 
 def _max_pool2d(x: Tensor, *how: Any, **named: Any) -> Any:
-    named.pop("return_indices", None)
-    sizes = dict(zip(("kernel_size", "stride", "padding", "dilation"), how, strict=False)) | named
-    return _PerLane.apply(
-        _pool,
-        F.max_pool2d,
-        x,
-        sizes["kernel_size"],
-        sizes.get("stride"),
-        sizes.get("padding", 0),
-        sizes.get("dilation", 1),
-    )
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    given = dict(zip(names, how, strict=False)) | named
+    usual = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False}
+    sizes = tuple(given.get(name, usual.get(name)) for name in names)
+    return _PerLane.apply(partial(_pool, F.max_pool2d, sizes), x)
 
 
 def _adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Any:
-    return _PerLane.apply(_pool, F.adaptive_avg_pool2d, x, output_size)
+    return _PerLane.apply(partial(_pool, F.adaptive_avg_pool2d, (output_size,)), x)
 
 
 def _relu(x: Tensor, inplace: bool = False) -> Tensor:
@@ -597,8 +551,8 @@ def _l1_loss(x: Tensor, y: Tensor, **named: Any) -> Tensor:
 _REPLACED: Mapping[Callable[..., Any], Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.conv_transpose2d: _conv_transpose2d,
-    F.batch_norm: _batch_norm,
-    F.instance_norm: _instance_norm,
+    F.batch_norm: partial(_norm, F.batch_norm),
+    F.instance_norm: partial(_norm, F.instance_norm),
     torch.max_pool2d: _max_pool2d,
     F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
     F.relu: _relu,
