@@ -10,9 +10,7 @@ SPEC = {
     "name": "large",
     "datasets": ["digits"],
     "structures": ["kdgan-1", "kdgan-2", "kdgan-3", "kdgan-4", "p-kdgan-23", "p-kdgan-24"],
-    "loss_weights": [
-        {"con": float(con), "k1": float(k1)} for con in range(1, 13) for k1 in range(1, 15)
-    ],
+    "loss_weights": [{"k1": k1 / 10} for k1 in range(167)],
     "seeds": list(range(10)),
 }
 

@@ -64,7 +64,7 @@ def sweep(
 
 
 def _plan(spec: SweepSpec, say: Say) -> Answer:
-    from orchestrator.sweep import finished_stages, plan_without_download
+    from orchestrator.planning import finished_stages, plan_without_download
 
     plan = plan_without_download(spec, say)
     finished = finished_stages(plan, FolderStore(spec.storage.store_path), say)

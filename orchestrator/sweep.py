@@ -14,20 +14,20 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from kd_models.data import DatasetMissing, ImageSet, dataset_row, load, resolve_class
-from kd_models.networks.vgg_weights import IMAGENET, TeacherWeights, WeightsError
+from kd_models.data import ImageSet
+from kd_models.networks.vgg_weights import TeacherWeights
 from orchestrator.board import Board, News
 from orchestrator.errors import UserError
-from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
-from orchestrator.pretrained import read_pretrained
+from orchestrator.plan import Pack, Plan, Stage, make_plan
+from orchestrator.planning import facts_of, finished_stages, load_datasets, load_pretrained
 from orchestrator.progress import Display, Progress, Say
-from orchestrator.record import holds, is_trained
+from orchestrator.record import is_trained
 from orchestrator.results import CandidateResult, collect, cost, result_of
 from orchestrator.schedule import Schedule
 from orchestrator.searcher import PackSearcher
 from orchestrator.spec import Resources, SweepSpec
 from orchestrator.stage import Site
-from orchestrator.store import CorruptStage, FolderStore, Store
+from orchestrator.store import FolderStore, Store
 from orchestrator.tracking import Tracker, connect
 from orchestrator.trial import (
     SharedDatasets,
@@ -43,95 +43,6 @@ _TRIAL_BYTES = 500e6
 
 class ClusterError(UserError):
     """The Ray cluster cannot run the sweep."""
-
-
-def load_datasets(spec: SweepSpec, say: Say) -> dict[str, ImageSet]:
-    """Load every dataset of the spec, downloading what is missing.
-
-    Raises:
-        DataError: a dataset cannot be had.
-    """
-    loaded: dict[str, ImageSet] = {}
-    for name in dict.fromkeys(spec.datasets):
-        images = _load(spec, name, download=True)
-        for skipped in images.skipped:
-            say(f"warning: {name}: skipped unreadable image {skipped}")
-        loaded[name] = images
-    return loaded
-
-
-def facts_of(images: Mapping[str, ImageSet]) -> dict[str, DatasetFacts]:
-    """Return what planning has to know of loaded datasets."""
-    return {
-        name: DatasetFacts(loaded.row, loaded.fingerprint, loaded.class_fingerprints)
-        for name, loaded in images.items()
-    }
-
-
-def _load(spec: SweepSpec, name: str, *, download: bool) -> ImageSet:
-    row = dataset_row(name)
-    wanted = spec.classes_of(name, tuple(row.classes))
-    return load(
-        name,
-        spec.storage.data_path,
-        unreadable=spec.unreadable_images,
-        download=download,
-        classes=tuple(dict.fromkeys(resolve_class(row, value) for value in wanted)),
-    )
-
-
-def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]:
-    """Return what planning can know of datasets when nothing may be downloaded.
-
-    Of a dataset that is not on this machine that is its row alone: its stages then have keys
-    of their own, and none is found in the store.
-    """
-    facts: dict[str, DatasetFacts] = {}
-    for name in dict.fromkeys(spec.datasets):
-        try:
-            images = _load(spec, name, download=False)
-        except DatasetMissing:
-            say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
-            facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
-        else:
-            facts |= facts_of({name: images})
-    return facts
-
-
-def load_pretrained(spec: SweepSpec) -> TeacherWeights | None:
-    """Return the pretrained teacher's weights, downloaded if need be; None for none.
-
-    Raises:
-        WeightsError: they cannot be had.
-    """
-    return read_pretrained(spec.pretrained, spec.storage.data_path) if spec.pretrained else None
-
-
-def plan_without_download(spec: SweepSpec, say: Say) -> Plan:
-    """Plan a sweep when nothing may be downloaded; see :func:`facts_without_download`."""
-    pretrained = ""
-    if spec.pretrained:
-        try:
-            weights = read_pretrained(spec.pretrained, spec.storage.data_path, download=False)
-            pretrained = weights.sha256
-        except WeightsError as error:
-            if spec.pretrained != IMAGENET and "://" not in spec.pretrained:
-                raise
-            say(f"{error} yet: planned without the teacher's weights")
-            pretrained = f"unknown {spec.pretrained}"
-    return make_plan(spec, facts_without_download(spec, say), pretrained)
-
-
-def finished_stages(plan: Plan, store: Store, say: Say) -> frozenset[str]:
-    """Return the keys of the plan's stages that the store holds undamaged."""
-    finished = set()
-    for key, stage in plan.stages.items():
-        try:
-            if holds(store, stage):
-                finished.add(key)
-        except CorruptStage as error:
-            say(f"warning: {stage.title} will be trained again: {error}")
-    return frozenset(finished)
 
 
 @dataclass(frozen=True)
