@@ -1,4 +1,3 @@
-import importlib
 import pickle
 import shutil
 from collections.abc import Callable
@@ -447,9 +446,7 @@ def test_a_mask_that_cannot_be_used_stops_or_counts_as_missing(place: Path, stat
     assert _load(place).fingerprint == loaded.fingerprint
 
 
-def test_nothing_is_decoded_before_it_is_asked_for(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_decoded_before_it_is_asked_for(place: Path) -> None:
     loaded = _load(place)
     seen: list[Any] = []
 
@@ -457,11 +454,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(
         seen.append(images)
         return torch.zeros(len(images), channels, image_size, image_size)
 
-    # By module object: the package's attribute of that name is the function.
-    monkeypatch.setattr(
-        importlib.import_module("kd_models.data.one_class"), "to_model_input", convert
-    )
-    _task(loaded, "cap")
+    one_class(loaded, "cap", image_size=32, channels=3, convert=convert)
     parts_used = (["train/good"] * 3, ["test/good"] * 2 + ["test/hole"] * 2)
     for images, parts in zip(seen, parts_used, strict=True):
         assert isinstance(images, ImageFiles)
