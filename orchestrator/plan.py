@@ -55,7 +55,25 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
-        return sha256(canonical_json(self.identity))
+        # canonical_json(self.identity), put together from parts that many stages share: of a
+        # hundred thousand stages that is a third of the time to plan them.
+        config = self.config
+        own = {
+            "dataset": canonical_json(config.dataset.partition(":")[0]),
+            "image_size": str(config.image_size),
+            "method": canonical_json(config.method),
+            "normal_class": canonical_json(config.normal_class),
+            "recipe": _text_of(config.recipe),
+            "seed": str(config.seed),
+            "step": _text_of(config.step),
+        }
+        whole = {
+            "config": _joined(own),
+            "fingerprint": canonical_json(self.fingerprint),
+            "parents": canonical_json(list(self.parents)),
+            "schema": str(SCHEMA),
+        }
+        return sha256(_joined(whole))
 
     @property
     def kind(self) -> str:
@@ -67,6 +85,21 @@ class Stage:
         """A short name for tables and logs, not unique over seeds, widths and weights."""
         second = " (second step)" if len(self.parents) > 1 else ""
         return f"{self.config.dataset} {self.config.normal_class} {self.config.step.name}{second}"
+
+
+_TEXTS: dict[int, tuple[Value, str]] = {}
+
+
+def _text_of(value: Value) -> str:
+    """Return the canonical JSON of a value, made once for one object."""
+    known = _TEXTS.get(id(value))
+    if known is None:  # kept with its text, so that its id stays its own
+        known = _TEXTS[id(value)] = (value, canonical_json(value.model_dump(mode="json")))
+    return known[1]
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    return "{" + ",".join(f'"{name}":{text}' for name, text in texts.items()) + "}"
 
 
 @dataclass(frozen=True)

@@ -593,3 +593,18 @@ def test_a_title_says_dataset_class_step_and_whether_it_is_a_second_one(plan_of:
     plan = plan_of(structures=["p-kdgan-23"], normal_classes=[4])
     titles = [stage.title for stage in plan.stages.values()]
     assert titles == ["digits 4 teacher", "digits 4 kdgan-2", "digits 4 kdgan-3 (second step)"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"structures": ["alone", "kdgan-1", "p-kdgan-24"]},
+        {"datasets": ["digits", "cifar10"], "normal_classes": "all"},
+        {"seeds": [0, 7], "loss_weights": [{"con": 0.1}, {"k1": 1e-9}], "distance": "l2"},
+    ],
+)
+def test_a_key_is_the_hash_of_the_canonical_identity(
+    changes: dict[str, Any], plan_of: PlanOf
+) -> None:
+    for key, stage in plan_of(**changes).stages.items():
+        assert key == stage.key == sha256(canonical_json(stage.identity))
