@@ -44,9 +44,10 @@ ui: install
 
 # anomalib, which the teachers are measured against, in an environment beside the project's own.
 PEERS := .venv-peers
+WHERE := import sysconfig; print(sysconfig.get_path('purelib'))
 $(PEERS)/.installed: $(VENV)/.installed
 	$(BIN)/python -m venv $(PEERS)
-	echo $(CURDIR)/$$(cd $(VENV) && echo lib/python*/site-packages | sed 's|^|$(VENV)/|') > $$(echo $(PEERS)/lib/python*/site-packages)/project.pth
+	$(BIN)/python -c "$(WHERE)" > $$($(PEERS)/bin/python -c "$(WHERE)")/project.pth
 	$(PEERS)/bin/python -m pip install --quiet --constraint requirements.txt anomalib==2.7.0
 	touch $@
 
