@@ -129,7 +129,8 @@ class Candidate:
 
 
 MOST_IN_A_PACK = 64
-"""beyond, a stack is hardly faster (docs/benchmarks.md), and what is lost with a machine grows"""
+"""at 48 lanes, the most that was measured, little more is gained (docs/benchmarks.md), while what
+is lost with a machine grows"""
 
 
 @dataclass(frozen=True)

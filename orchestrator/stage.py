@@ -219,7 +219,9 @@ class _Shared:
         self, split: str, stage: Stage, of: Callable[[Tensor, World], Batch], images: Tensor
     ) -> Batch:
         key = (split, id(images), stage.parents[:1], stage.config.step.teaching)
-        if key not in self.given:
+        # Where nothing could be kept, ask again for the next stack: there may be room by then,
+        # and while only trying how many go best together nobody was told.
+        if key not in self.given or (split == "train" and not self.given[key]):
             self.given[key] = of(images, self.world)
         return self.given[key]
 
@@ -275,9 +277,14 @@ def _warnings_told(session: Session, stages: Sequence[Stage], world: World) -> I
     """Pass on what kd_models warns of: a worker's own log is seen by nobody."""
     more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
 
+    told: set[str] = set()
+
     class Telling(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            session.say(f"{stages[0].title}{more}: {record.getMessage()}")
+            line = f"{stages[0].title}{more}: {record.getMessage()}"
+            if line not in told:  # every lane may have the same to say
+                told.add(line)
+                session.say(line)
 
     handler, log = Telling(logging.WARNING), logging.getLogger("kd_models")
     if world.rank == 0:
