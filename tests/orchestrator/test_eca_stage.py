@@ -310,6 +310,17 @@ def test_memory_for_one_split_alone_is_said_of_the_other(
     assert "the teacher runs live on the test images" in line
 
 
+def test_a_pack_that_was_tried_out_first_says_so_too_and_once(
+    eca_plan: Callable[..., Plan], cloth: ImageSet, site_of: SiteOf, session: Any
+) -> None:
+    plan = eca_plan(cloth, seeds=[0, 1], training={"epochs": 1, "batch_size": 8})
+    (pack,) = plan.packs()
+    assert len(pack.stages) == 2
+    assert run_pack(pack, site_of(cloth, cache_bytes=0), World(), session) == {}
+    about = [line for line in session.said if "live on the training images" in line]
+    assert len(about) == len(set(about)) > 0
+
+
 # Resume
 
 
