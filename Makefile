@@ -8,7 +8,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-KD_HOME ?= $(HOME)/kd-sweeps
+ifeq ($(strip $(KD_HOME)),)
+KD_HOME := $(HOME)/kd-sweeps
+endif
 export KD_HOME
 
 .PHONY: install sweep test check format lint types ui bench lock clean
@@ -39,7 +41,10 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# The database is made by our own code first: MLflow's is no match for a sweep that starts meanwhile.
+MAKE_DATABASE := from orchestrator import spec, tracking; tracking.connect(spec.StorageSpec().mlflow_uri)
 ui: install
+	$(BIN)/python -c "$(MAKE_DATABASE)"
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(KD_HOME)/mlflow.db --host 127.0.0.1 --port 5000
 
 # anomalib, which the teachers are measured against, in an environment beside the project's own.

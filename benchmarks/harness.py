@@ -105,7 +105,7 @@ def run_sweep(spec: Mapping[str, Any], *options: str) -> tuple[float, Any]:
     """Run a sweep file as a user does, in an empty home; return seconds and what it printed."""
     with tempfile.TemporaryDirectory() as home:
         file = Path(home) / "sweep.yaml"
-        file.write_text(yaml.safe_dump(dict(spec)))
+        file.write_text(yaml.safe_dump(dict(spec)), encoding="utf-8")
         began = time.perf_counter()
         answer = subprocess.run(
             [sys.executable, str(ROOT / "jobs/sweep.py"), str(file), "--json", *options],

@@ -31,7 +31,7 @@ def rate(workers: int, structure: str, widths: Widths, lanes: int) -> float:
         return _worker(0, 1, "", structure, widths, lanes)
     with tempfile.TemporaryDirectory() as folder:
         spawn(_rank, (workers, f"file://{folder}/meet", structure, widths, lanes, folder), workers)
-        return float((Path(folder) / "rate").read_text())
+        return float((Path(folder) / "rate").read_text(encoding="utf-8"))
 
 
 def _rank(
@@ -39,7 +39,7 @@ def _rank(
 ) -> None:
     found = _worker(rank, workers, meet, structure, widths, lanes)
     if rank == 0:
-        (Path(folder) / "rate").write_text(str(found))
+        (Path(folder) / "rate").write_text(str(found), encoding="utf-8")
 
 
 def _worker(

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
 from orchestrator.progress import Say
 from orchestrator.spec import StorageSpec
 from orchestrator.sweep_file import read_spec
@@ -34,6 +34,7 @@ def choose(
         typer.Option(help="MLflow; default the file's, $MLFLOW_TRACKING_URI, or below $KD_HOME."),
     ] = None,
     as_json: JsonFlag = False,
+    debug: DebugFlag = False,
 ) -> None:
     """Register the best student of a sweep for every dataset and normal class.
 
@@ -107,7 +108,7 @@ def choose(
             )
         return Answer({"sweep": name, "champions": rows}, table, exit_code=len(rows) < len(choices))
 
-    respond(work, as_json)
+    respond(work, as_json, debug)
 
 
 if __name__ == "__main__":

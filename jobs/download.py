@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
 from orchestrator.progress import Say
 from orchestrator.spec import StorageSpec
 
@@ -27,6 +27,7 @@ def download(
         str | None, typer.Option(help="MLflow; default $MLFLOW_TRACKING_URI, or below $KD_HOME.")
     ] = None,
     as_json: JsonFlag = False,
+    debug: DebugFlag = False,
 ) -> None:
     """Fetch a registered student: weights (safetensors), config.json and a model card.
 
@@ -47,7 +48,7 @@ def download(
             f"python jobs/score.py {dest} IMAGES",
         )
 
-    respond(work, as_json)
+    respond(work, as_json, debug)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from kd_models.placements import PLACEMENTS
 from kd_models.placements import placement as placement_of
 from kd_models.step import Detector
 from kd_models.values import nearest
-from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
 from orchestrator.errors import UserError
 from orchestrator.methods import METHODS
 from orchestrator.progress import Say
@@ -58,6 +58,7 @@ def profile(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in the batch that is counted.")] = 1,
     as_json: JsonFlag = False,
+    debug: DebugFlag = False,
 ) -> None:
     """Count parameters and FLOPs of a teacher and its student, and measure their latency.
 
@@ -115,7 +116,7 @@ def profile(
         table.add_row("ratio", *(f"{value:.2f}" for value in ratio.values()))
         return Answer({**costs, "ratio": ratio}, table)
 
-    respond(work, as_json)
+    respond(work, as_json, debug)
 
 
 def _not_of(method: str, options: Mapping[str, object]) -> None:
@@ -137,7 +138,7 @@ def _pkdgan(
         NetworkConfig(channels=row.channels, widths=w) for w in (widths, of_teacher)
     )
     title = f"student {'-'.join(map(str, widths))}"
-    return title, teacher.generator(), GanDetector(network=student, distance="mse")
+    return title, teacher.generator(), GanDetector(network=student, distance="l2")
 
 
 def _eca_mkdad(placement: str, width: str | None) -> tuple[str, nn.Module, Detector]:

@@ -1,14 +1,14 @@
 """Score images with a downloaded student."""
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 if __name__ == "__main__":
     # Import from the project, not from this folder: its profile.py is not the library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,22 +18,27 @@ from rich.console import Console, Group
 from torch import Tensor
 
 from kd_models.data import (
+    MAX_MEGAPIXELS,
     DataError,
+    LoadOptions,
     UnreadableImage,
-    dataset_row,
     image_paths,
     load,
     one_class,
-    read_image,
+    read_raw,
     to_model_input,
 )
 from kd_models.localisation import heat_maps, localisation_metrics
 from kd_models.metrics import auroc, rates
+from kd_models.names import printable, shortened
 from kd_models.package import Package
-from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
+from orchestrator.planning import tell_of_files
 from orchestrator.progress import Say
 from orchestrator.spec import StorageSpec
 
+_LONGEST_FILE_NAME = 60
+"""characters: file systems take 255 bytes"""
 SMALLEST_PICTURE = 256
 """pixels a side of a heat map's picture"""
 
@@ -56,11 +61,15 @@ def score(
     unreadable: Annotated[
         str, typer.Option(help="What to do with an image that cannot be read: stop or skip.")
     ] = "stop",
+    max_megapixels: Annotated[
+        float, typer.Option(min=0, help="Larger images cannot be read: they may fill the memory.")
+    ] = MAX_MEGAPIXELS,
     heatmaps: Annotated[
         Path | None,
         typer.Option(help="Draw where each image is novel, as a picture below this folder."),
     ] = None,
     as_json: JsonFlag = False,
+    debug: DebugFlag = False,
 ) -> None:
     """Score images and call each normal or novel.
 
@@ -77,38 +86,52 @@ def score(
         if heatmaps is not None and heatmaps.exists() and not heatmaps.is_dir():
             raise DataError(f"--heatmaps {heatmaps}: is a file; expected a folder to draw into")
         student = Package.load(package)
+        reading = LoadOptions(
+            unreadable="skip" if unreadable == "skip" else "stop",
+            classes=(student.config.normal_class,),
+            depth=student.config.preprocessing.depth,
+            max_megapixels=max_megapixels,
+        )
         if Path(images).exists():
-            return _score_files(student, Path(images), unreadable == "skip", heatmaps, say)
+            return _score_files(student, Path(images), reading, heatmaps, say)
         root = data or StorageSpec().data_path
-        skip: Literal["stop", "skip"] = "skip" if unreadable == "skip" else "stop"
-        return _score_dataset(student, images, root, skip, heatmaps)
+        return _score_dataset(student, images, root, reading, heatmaps, say)
 
-    respond(work, as_json)
+    respond(work, as_json, debug)
 
 
 def _score_files(
-    student: Package, path: Path, skip: bool, heatmaps: Path | None, say: Say
+    student: Package, path: Path, reading: LoadOptions, heatmaps: Path | None, say: Say
 ) -> Answer:
     files = sorted(image_paths(path)) if path.is_dir() else [path]
     if not files:
         raise DataError(f"there is no image in {path}")
     prepared = student.config.preprocessing
-    readable, inputs = [], []
+    readable, inputs, above = [], [], []
     for file in files:
         try:
-            image = read_image(file)
+            raw = read_raw(file, max_megapixels=reading.max_megapixels)
         except UnreadableImage as error:
-            if not skip:
+            if reading.unreadable == "stop":
                 raise
             say(f"warning: skipped: {error}")
-        else:
-            readable.append(str(file))
-            # One at a time: photographs are large, and what the networks take of them is small.
-            inputs.append(
-                to_model_input([image], image_size=prepared.image_size, channels=prepared.channels)
-            )
+            continue
+        if raw.deep and raw.levels.high >= 2**prepared.depth:
+            above.append(str(file))
+        readable.append(str(file))
+        # One at a time: photographs are large, and what the networks take of them is small.
+        image = raw.to_tensor(prepared.depth)
+        inputs.append(
+            to_model_input([image], image_size=prepared.image_size, channels=prepared.channels)
+        )
     if not readable:
         raise DataError(f"none of the {len(files)} images in {path} can be read")
+    if above:
+        say(
+            f"warning: {len(above)} images have values above {2**prepared.depth - 1}, the most "
+            f"that the {prepared.depth} bits the student was trained with hold, and are white "
+            f"there; the first is {printable(above[0])}"
+        )
     x = torch.cat(inputs)
     rows = _rows(student, readable, student.score(x))
     if heatmaps is not None:
@@ -122,13 +145,15 @@ def _score_dataset(
     student: Package,
     name: str,
     root: Path,
-    unreadable: Literal["stop", "skip"],
+    reading: LoadOptions,
     heatmaps: Path | None,
+    say: Say,
 ) -> Answer:
-    dataset_row(name)
+    images = load(name, root, reading)
+    tell_of_files(images, say)
     prepared = student.config.preprocessing
     task = one_class(
-        load(name, root, unreadable=unreadable, classes=(student.config.normal_class,)),
+        images,
         student.config.normal_class,
         image_size=prepared.image_size,
         channels=prepared.channels,
@@ -152,7 +177,7 @@ def _score_dataset(
     text = ", ".join(f"{metric} {value:.6f}" for metric, value in quality.items())
     return Answer(
         {**_summary(student, rows), **quality, "images": rows},
-        Group(_lines(student, rows), f"{name}, the whole test split: {text}"),
+        Group(_lines(student, rows), f"{images.name}, the whole test split: {text}"),
     )
 
 
@@ -169,7 +194,8 @@ def _draw(
     enlarge = max(1, -(-SMALLEST_PICTURE // x.shape[-1]))
     for name, image, heat, end in zip(names, x.numpy(), maps, ends, strict=True):
         pixels = (overlay(image, heat, end) * 255).round().astype(np.uint8)
-        file = folder / f"{name}.png"
+        *folders, last = PurePath(name).parts
+        file = folder.joinpath(*folders, f"{shortened(last, _LONGEST_FILE_NAME)}.png")
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(file)
     return maps
@@ -196,7 +222,8 @@ def _summary(student: Package, rows: list[dict]) -> dict[str, object]:
 
 
 def _lines(student: Package, rows: list[dict]) -> str:
-    lines = [f"{row['score']:.6g}\t{row['verdict']}\t{row['image']}" for row in rows]
+    # In the spelling that is one line; JSON has the names as they are.
+    lines = [f"{row['score']:.6g}\t{row['verdict']}\t{printable(row['image'])}" for row in rows]
     summary = _summary(student, rows)
     lines.append(
         f"{summary['novel']} novel, {summary['normal']} normal "

@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from orchestrator import local_ray
-from orchestrator.cli import Answer, JsonFlag, job, respond
+from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 from orchestrator.progress import Say
@@ -45,6 +45,7 @@ def sweep(
         typer.Option(help="Also write the tables, the plot and the results into this folder."),
     ] = None,
     as_json: JsonFlag = False,
+    debug: DebugFlag = False,
 ) -> None:
     """Train every student of a sweep file, share what they share, and compare them.
 
@@ -60,7 +61,7 @@ def sweep(
         spec = read_spec(file, overrides or ())
         return _plan(spec, say) if dry_run else _run(spec, address, report, log, say)
 
-    respond(work, as_json)
+    respond(work, as_json, debug)
 
 
 def _plan(spec: SweepSpec, say: Say) -> Answer:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kd_models.metrics import auroc
+from kd_models.names import printable
 from kd_models.scoring import Scorer, batch_of
 from kd_models.world import World
 
@@ -82,7 +83,7 @@ def localise(
             layers = scorer.maps(images[row : row + 1])
         shown.append(
             Shown(
-                caption=f"{caption}: {names[row]}" if names else caption,
+                caption=f"{caption}: {printable(names[row])}" if names else caption,
                 novel=bool(novel[row]),
                 score=float(scores[row]),
                 image=images[row].cpu().numpy(),

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from kd_models.networks.gan import Reconstruction
 
-Distance = Literal["mse", "l2"]
-"""How "|| a - b ||_2" is read: GANomaly's mean squared error, or the norm itself."""
+Distance = Literal["l2", "mse"]
+"""How "|| a - b ||_2" is read: as the norm that it is, or as GANomaly's code reads its own, as the
+mean squared error (docs/adr/0001)."""
 
 
 def per_image_distance(a: Tensor, b: Tensor, kind: Distance) -> Tensor:

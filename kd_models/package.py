@@ -1,15 +1,16 @@
 """A student to take away: a folder that scores images without sweep, store or tracking server."""
 
-import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kd_models.data.read_image import FULL_DEPTH
 from kd_models.eca_mkdad import FeatureDetector
 from kd_models.networks.vgg_weights import TeacherWeights
 from kd_models.pkdgan import GanDetector
@@ -31,10 +32,12 @@ class PackageError(ValueError):
 
 
 class Preprocessing(Value):
-    """What an image goes through: RGB or grey, bilinear resize, then [0, 255] to [-1, 1]."""
+    """What an image goes through: to 8 bits, RGB or grey, bilinear resize, [0, 255] to [-1, 1]."""
 
     image_size: int
     channels: int
+    depth: int = FULL_DEPTH
+    """bits in use of images with 16 a sample, which become 8 (see read_image)"""
     resize: Literal["bilinear"] = "bilinear"
     value_range: tuple[float, float] = (-1.0, 1.0)
 
@@ -77,17 +80,6 @@ class PackageConfig(Value):
     """a score at or above it is called novel"""
     measured: Measured
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_format_1(cls, raw: Any) -> Any:
-        """Read what was written when P-KDGAN was the only method."""
-        if not isinstance(raw, dict) or raw.get("format") != 1:
-            return raw
-        raw = dict(raw)
-        detector = {name: raw.pop(name, None) for name in ("method", "network", "distance")}
-        axes = {"structure": raw.pop("structure", None)}
-        return {**raw, "format": 2, "axes": axes, "detector": detector}
-
 
 @dataclass(frozen=True)
 class Package:
@@ -116,8 +108,8 @@ class Package:
         _save(self.weights, folder / WEIGHTS)
         if self.teacher is not None:
             _save(self.teacher, folder / TEACHER)
-        (folder / CONFIG).write_text(self.config.model_dump_json(indent=2) + "\n")
-        (folder / CARD).write_text(model_card(self.config))
+        (folder / CONFIG).write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(model_card(self.config), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -133,7 +125,7 @@ class Package:
                     "jobs/download.py makes one"
                 )
         try:
-            config = PackageConfig.model_validate(json.loads((folder / CONFIG).read_text()))
+            config = PackageConfig.model_validate_json((folder / CONFIG).read_bytes())
             teacher = load_file(folder / TEACHER) if (folder / TEACHER).is_file() else None
             package = cls(config, load_file(folder / WEIGHTS), teacher)
             package.scorer()
@@ -156,7 +148,8 @@ def model_card(config: PackageConfig) -> str:
     m, p = config.measured, config.preprocessing
     where = "on the whole test split" if m.protocol == "paper" else "on the second half"
     axes = ", ".join(f"{name} {spell(value)}" for name, value in config.axes.items())
-    return f"""# Novelty detector: {config.dataset}, normal class {config.normal_class_name}
+    dataset, normal_class = _code(config.dataset), _code(config.normal_class_name)
+    return f"""# Novelty detector: {dataset}, normal class {normal_class}
 
 A {config.detector.method} student ({axes}, seed {config.seed}). It was trained on normal images
 alone; a score at or above the threshold calls an image novel.
@@ -174,7 +167,7 @@ measured {where} of the test images.
 {_cost_rows(config)}
 
 Preprocessing: {p.channels} channel(s), {p.resize} resize to {p.image_size} x {p.image_size},
-values in {list(p.value_range)}.
+values in {list(p.value_range)}. Of images with 16 bits a sample {p.depth} bits are in use.
 
 Stage key `{config.stage_key}`.
 
@@ -185,6 +178,13 @@ from kd_models.package import Package
 scores = Package.load(folder).score(images)  # (N, {p.channels}, {p.image_size}, {p.image_size})
 ```
 """
+
+
+def _code(name: str) -> str:
+    """Keep Markdown from reading a name as markup."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", name)), default=0))
+    space = " " if "`" in name else ""
+    return f"{fence}{space}{name}{space}{fence}"
 
 
 def _cost_rows(config: PackageConfig) -> str:

@@ -84,7 +84,7 @@ class StepConfig(Step):
     teacher_weights: GanWeights | None = None
     student_weights: GanWeights | None = None
     distillation_weights: DistillationWeights | None = None
-    distance: Distance = "mse"
+    distance: Distance = "l2"
     joint_teacher: bool = False
     """whether K_l also trains a teacher that trains (the paper leaves it open)"""
 

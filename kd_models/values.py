@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 class Value(BaseModel):
-    """A frozen value that rejects unknown keys."""
+    """A frozen value that rejects unknown keys and converts nothing: ``"3"`` and ``true`` are no
+    numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kd_models.localisation import Shown
 from kd_models.metrics import auroc, roc_curve
+from orchestrator.fonts import draw_names
 from orchestrator.record import Scores
 from orchestrator.report import Compared
 
@@ -23,13 +24,13 @@ def roc_figure(scores: Scores, title: str) -> Figure:
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     axes.plot(fpr, tpr, label=f"AUROC {auroc(scores.scores, scores.novel):.4f}")
     axes.set(
-        title=_literal(title),
+        title=title,
         xlabel="normal images flagged (FPR)",
         ylabel="novel images found (TPR)",
         aspect="equal",
     )
     axes.legend(loc="lower right")
-    return figure
+    return draw_names(figure)
 
 
 def score_figure(scores: Scores, threshold: float, title: str) -> Figure:
@@ -49,9 +50,9 @@ def score_figure(scores: Scores, threshold: float, title: str) -> Figure:
             label=f"{label} ({len(values)})",
         )
     axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.4g}")
-    axes.set(title=_literal(title), xlabel="novelty score", ylabel="density")
+    axes.set(title=title, xlabel="novelty score", ylabel="density")
     axes.legend()
-    return figure
+    return draw_names(figure)
 
 
 def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Figure:
@@ -59,7 +60,7 @@ def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Fig
     masks = any(one.mask is not None for one in shown)
     columns = 3 if masks else 2
     figure = Figure(figsize=(2.4 * columns, 2.6 * len(shown) + 0.4), layout="constrained")
-    figure.suptitle(_literal(title))
+    figure.suptitle(title)
     ends = heat_scales([one.heat for one in shown], [one.score < threshold for one in shown])
     rows = figure.subplots(len(shown), columns, squeeze=False)
     for one, end, row in zip(shown, ends, rows, strict=True):
@@ -72,7 +73,7 @@ def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Fig
                 row[2].set_axis_off()
             else:
                 _picture(row[2], one.mask, "mask", cmap="gray", vmin=0, vmax=1)
-    return figure
+    return draw_names(figure)
 
 
 def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
@@ -85,7 +86,7 @@ def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
     normal = [one for one in shown if not one.novel][:2][-1]
     rows = [(layer, one) for layer in novel.layers for one in (normal, novel)]
     figure = Figure(figsize=(8, 2 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(_literal(title))
+    figure.suptitle(title)
     for (layer, one), row in zip(rows, figure.subplots(len(rows), 4, squeeze=False), strict=True):
         both = np.stack([normal.layers[layer], novel.layers[layer]])
         maps = (float(both[:, :2].min()), float(both[:, :2].max()))
@@ -99,7 +100,7 @@ def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
             strict=True,
         ):
             _picture(axes, values, name, cmap="Blues", vmin=low, vmax=high)
-    return figure
+    return draw_names(figure)
 
 
 def overlay(
@@ -134,7 +135,7 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
                 continue
             x = place + (index - (len(tasks) - 1) / 2) * bar
             found, cost = one.aurocs[task], one.cost[task]
-            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=_literal(task))
+            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=task)
             quality.annotate(
                 f"{np.mean(found):.3f}",
                 (x, float(np.mean(found))),
@@ -155,7 +156,7 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
     handles, labels = quality.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=4)
-    return figure
+    return draw_names(figure)
 
 
 def heat_scales(heats: Sequence[NDArray[np.float32]], normal: Sequence[bool]) -> list[float]:
@@ -177,10 +178,5 @@ def displayed(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _picture(axes: Axes, values: NDArray, title: str, **options: Any) -> None:
     axes.imshow(values, **options)
-    axes.set_title(_literal(title), fontsize=7)
+    axes.set_title(title, fontsize=7)
     axes.set_axis_off()
-
-
-def _literal(text: str) -> str:
-    """Keep matplotlib from reading a file's name as mathematics."""
-    return text.replace("$", r"\$")

@@ -65,7 +65,7 @@ class PkdganSpec(SweepSpec):
     training: Recipe = Recipe()
     teacher: TeacherSpec = TeacherSpec()
     normalisation: Normalisation = "batch"
-    distance: Distance = "mse"
+    distance: Distance = "l2"
 
     @model_validator(mode="before")
     @classmethod

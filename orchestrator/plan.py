@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any, TypeVar
 
-from kd_models.data import DatasetRow, resolve_class
+from kd_models.data import FULL_DEPTH, DatasetRow, resolve_class
 from kd_models.eca_mkdad import DistilConfig
+from kd_models.names import together
 from kd_models.pkdgan import StepConfig
 from kd_models.recipe import Recipe
 from kd_models.step import Step
@@ -84,7 +85,8 @@ class Stage:
     def title(self) -> str:
         """A short name for tables and logs, not unique over seeds, widths and weights."""
         second = " (second step)" if len(self.parents) > 1 else ""
-        return f"{self.config.dataset} {self.config.normal_class} {self.config.step.name}{second}"
+        names = together(self.config.dataset, self.config.normal_class)
+        return f"{names} {self.config.step.name}{second}"
 
 
 _TEXTS: dict[int, tuple[Value, str]] = {}
@@ -116,6 +118,8 @@ class Candidate:
     seed: int
     stages: tuple[str, ...]
     """keys of its chain, the student itself last"""
+    depth: int = FULL_DEPTH
+    """bits in use of its dataset's images that have 16 a sample"""
 
     @property
     def key(self) -> str:
@@ -125,7 +129,7 @@ class Candidate:
     def name(self) -> str:
         """Say all of its axes in one line."""
         axes = " ".join(map(spell, self.axes.values()))
-        return f"{self.dataset} {self.normal_class} {axes} seed {self.seed}"
+        return f"{together(self.dataset, self.normal_class)} {axes} seed {self.seed}"
 
 
 MOST_IN_A_PACK = 64
@@ -249,6 +253,8 @@ class DatasetFacts:
     """of its content"""
     class_fingerprints: Mapping[str, str] | None = None
     """of the content that is used for each normal class, where that is not all of it"""
+    depths: Mapping[str, int] = field(default_factory=dict)
+    """by normal class, see ImageSet"""
 
     def fingerprint_of(self, normal_class: str) -> str:
         return (self.class_fingerprints or {}).get(normal_class, self.fingerprint)
@@ -310,6 +316,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
                 variant.axes,
                 seed,
                 tuple(keys),
+                fact.depths.get(normal_class, FULL_DEPTH),
             )
             candidates.setdefault(candidate.key, candidate)
     ordered = sorted(stages.values(), key=lambda stage: len(stage.parents))

@@ -5,7 +5,18 @@ Apart from sweep.py, so that to plan a sweep is not to wait for Ray and MLflow t
 
 from collections.abc import Mapping
 
-from kd_models.data import DatasetMissing, ImageSet, dataset_row, load, resolve_class
+from kd_models.data import (
+    DataError,
+    DatasetMissing,
+    ImageSet,
+    LoadOptions,
+    check_learnable,
+    dataset_row,
+    load,
+    resolve_class,
+)
+from kd_models.fit import DataTooSmall, batches_per_epoch
+from kd_models.names import printable
 from kd_models.networks.vgg_weights import IMAGENET, TeacherWeights, WeightsError
 from orchestrator.plan import DatasetFacts, Plan, make_plan
 from orchestrator.pretrained import read_pretrained
@@ -19,35 +30,56 @@ def load_datasets(spec: SweepSpec, say: Say) -> dict[str, ImageSet]:
     """Load every dataset of the spec, downloading what is missing.
 
     Raises:
-        DataError: a dataset cannot be had.
+        DataError: a dataset cannot be had, or one of its normal classes cannot be trained on.
     """
-    loaded: dict[str, ImageSet] = {}
-    for name in dict.fromkeys(spec.datasets):
-        images = _load(spec, name, download=True)
-        for skipped in images.skipped:
-            say(f"warning: {name}: skipped unreadable image {skipped}")
-        loaded[name] = images
-    return loaded
+    return {name: _load(spec, name, say, download=True) for name in dict.fromkeys(spec.datasets)}
+
+
+def tell_of_files(images: ImageSet, say: Say) -> None:
+    """Tell what was found of a dataset's files that a person should know."""
+    for skipped in images.skipped:
+        say(f"warning: {images.name}: skipped unreadable image {printable(skipped)}")
+    for note in images.notes:
+        say(f"warning: {images.name}: {note}")
 
 
 def facts_of(images: Mapping[str, ImageSet]) -> dict[str, DatasetFacts]:
     """Return what planning has to know of loaded datasets."""
     return {
-        name: DatasetFacts(loaded.row, loaded.fingerprint, loaded.class_fingerprints)
+        name: DatasetFacts(
+            loaded.row, loaded.fingerprint, loaded.class_fingerprints, loaded.depths or {}
+        )
         for name, loaded in images.items()
     }
 
 
-def _load(spec: SweepSpec, name: str, *, download: bool) -> ImageSet:
+def _load(spec: SweepSpec, name: str, say: Say, *, download: bool) -> ImageSet:
     row = dataset_row(name)
     wanted = spec.classes_of(name, tuple(row.classes))
-    return load(
-        name,
-        spec.storage.data_path,
+    classes = tuple(dict.fromkeys(resolve_class(row, value) for value in wanted))
+    options = LoadOptions(
         unreadable=spec.unreadable_images,
         download=download,
-        classes=tuple(dict.fromkeys(resolve_class(row, value) for value in wanted)),
+        classes=classes,
+        max_megapixels=spec.max_megapixels,
     )
+    images = load(name, spec.storage.data_path, options)
+    tell_of_files(images, say)
+    # Whatever would fail in a trial for the data's sake fails here, in a dry run too.
+    problems = []
+    for key in classes:
+        try:
+            count = check_learnable(images, key)
+            for batch_size in spec.batch_sizes().values():
+                batches_per_epoch(count, batch_size, spec.resources.workers)
+        except DataError as error:
+            problems.append(str(error))
+        except DataTooSmall as error:
+            problems.append(f"{images.name}, normal class {key}: {error}")
+    if problems:
+        others = f"; leave such classes out of normal_classes ({len(classes)} are asked for)"
+        raise DataError("\n".join(problems) + (others if len(classes) > 1 else ""))
+    return images
 
 
 def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]:
@@ -59,7 +91,7 @@ def facts_without_download(spec: SweepSpec, say: Say) -> dict[str, DatasetFacts]
     facts: dict[str, DatasetFacts] = {}
     for name in dict.fromkeys(spec.datasets):
         try:
-            images = _load(spec, name, download=False)
+            images = _load(spec, name, say, download=False)
         except DatasetMissing:
             say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
             facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,6 +18,12 @@ SHOWN = 10
 """running stages that are shown: a pack has up to 64"""
 PLAIN_WIDTH = 1000
 """columns where there is no terminal to ask: tables take what they need, and lose nothing"""
+
+
+def console(**options: Any) -> Console:
+    """Return a console that prints names as they are: brackets are no markup, colons no emoji."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
 
 Say = Callable[[str], None]
 """Tells whoever runs a job one thing that happened."""

@@ -1,11 +1,10 @@
 """Choosing students by what was measured, registering them, and fetching them again."""
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import mlflow
 from mlflow import MlflowClient
@@ -17,7 +16,7 @@ from kd_models.package import CONFIG, TEACHER, Package, PackageConfig
 from kd_models.values import nearest
 from orchestrator.errors import UserError
 from orchestrator.keys import sha256
-from orchestrator.tracking import PACKAGE, teacher_artifact
+from orchestrator.tracking import PACKAGE, check_artifacts, lock_of, teacher_artifact
 
 CHAMPION = "champion"
 MODEL = "student"
@@ -66,14 +65,28 @@ class Choice:
     """finished candidates there were to choose from, whatever their cost"""
 
     def registered_name(self, sweep: str) -> str:
-        """Return the model's name in the registry, which allows no slash and no colon."""
-        dataset = self.dataset
-        if ":" in dataset:
-            # Two folders may end in the same name.
-            dataset = f"{Path(dataset).name}-{sha256(dataset)[:6]}"
-        return ".".join(
-            re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (sweep, dataset, self.normal_class)
-        )
+        """Return the model's name in the registry, another for every other sweep, dataset and
+        class."""
+        kind, colon, path = self.dataset.partition(":")
+        # Two folders may end in the same name.
+        dataset = _part(PurePosixPath(path).name, always=self.dataset) if colon else _part(kind)
+        return f"{sweep}.{dataset}.{_part(self.normal_class)}"
+
+
+_LONGEST_PART = 60
+_LOOKS_MADE = re.compile(r"-[0-9a-f]{8}$")
+
+
+def _part(name: str, always: str = "") -> str:
+    """Return a name with letters, digits, _ and - alone: the registry allows no slash and no
+    colon, a shell no more than these, and dots are between the parts.
+
+    Where that changes it, it ends in a hash of the name as it was; also in one of ``always``.
+    """
+    clean = re.sub(r"[^\w-]+", "-", name)
+    if clean == name and len(name) <= _LONGEST_PART and not _LOOKS_MADE.search(name) and not always:
+        return name
+    return f"{clean[:_LONGEST_PART]}-{sha256(always or name)[:8]}"
 
 
 def choosing_metric(run: Run) -> float:
@@ -95,6 +108,7 @@ def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
         raise RegistryError(
             f"there is no sweep {sweep}{nearest(sweep, names)} (there are: {', '.join(names)})"
         )
+    check_artifacts(client, experiment)
     runs: list[Run] = []
     token = None
     while True:
@@ -147,14 +161,15 @@ def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:
     assert choice.run is not None
     run, name = choice.run, choice.registered_name(sweep)
     tags = _version_tags(client, run)
-    version = _registered(client, name, tags["stage_key"])
-    if version is None:
-        model_id = _exported(client, run.info.run_id)
-        version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
-    else:
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version.version, key, value)
-    client.set_registered_model_alias(name, CHAMPION, version.version)
+    with lock_of(str(client.tracking_uri)):
+        version = _registered(client, name, tags["stage_key"])
+        if version is None:
+            model_id = _exported(client, run.info.run_id)
+            version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
+        else:
+            for key, value in tags.items():
+                client.set_model_version_tag(name, version.version, key, value)
+        client.set_registered_model_alias(name, CHAMPION, version.version)
     return version
 
 
@@ -169,9 +184,13 @@ def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise RegistryError(f"{destination} is there already; give a new or empty folder")
     version = _resolve(client, model)
-    with tempfile.TemporaryDirectory() as folder:
-        package = _package_of(client, version.tags["run_id"], Path(folder))
-        shutil.copytree(Path(folder) / PACKAGE, destination, dirs_exist_ok=True)
+    run_id = version.tags["run_id"]
+    check_artifacts(client, client.get_experiment(client.get_run(run_id).info.experiment_id))
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place, so that it is there whole or not at all.
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as folder:
+        package = _package_of(client, run_id, Path(folder))
+        (Path(folder) / PACKAGE).replace(destination)
     return package
 
 
@@ -186,7 +205,7 @@ def _package_of(client: MlflowClient, run_id: str, folder: Path) -> Package:
         )
 
     package = get(run_id, PACKAGE)
-    config = PackageConfig.model_validate_json((package / CONFIG).read_text())
+    config = PackageConfig.model_validate_json((package / CONFIG).read_bytes())
     if config.detector.pretrained:
         sweep_run = client.get_run(run_id).data.tags["mlflow.parentRunId"]
         get(sweep_run, teacher_artifact(config.detector.pretrained)).replace(package / TEACHER)

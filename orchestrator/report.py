@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kd_models.complexity import Cost
 from kd_models.metrics import Evaluation
+from kd_models.names import together
 from kd_models.values import spell
-from orchestrator.progress import PLAIN_WIDTH
+from orchestrator.progress import PLAIN_WIDTH, console
 from orchestrator.results import CandidateResult
 
 Columns = Mapping[str, Callable[[CandidateResult, Evaluation, Cost], str]]
@@ -168,7 +168,9 @@ def _by_task(
     for result in results:
         candidate = result.candidate
         task = (
-            candidate.dataset if whole_datasets else f"{candidate.dataset} {candidate.normal_class}"
+            candidate.dataset
+            if whole_datasets
+            else together(candidate.dataset, candidate.normal_class)
         )
         tasks.setdefault(task, []).append(result)
     return tasks
@@ -180,12 +182,17 @@ def write_report(results: list[CandidateResult], protocol: str, folder: Path) ->
 
     folder.mkdir(parents=True, exist_ok=True)
     compared = compare(results)
-    (folder / "candidates.txt").write_text(render_plain(candidates_table(results, protocol)))
+    (folder / "candidates.txt").write_text(
+        render_plain(candidates_table(results, protocol)), encoding="utf-8"
+    )
     (folder / "candidates.json").write_text(
-        json.dumps({"candidates": [result.as_row() for result in results]}, indent=1) + "\n"
+        json.dumps({"candidates": [result.as_row() for result in results]}, indent=1) + "\n",
+        encoding="utf-8",
     )
     if compared:
-        (folder / "comparison.txt").write_text(render_plain(comparison_table(compared)))
+        (folder / "comparison.txt").write_text(
+            render_plain(comparison_table(compared)), encoding="utf-8"
+        )
         comparison_figure(compared).savefig(folder / "comparison.png", dpi=150)
 
 
@@ -196,5 +203,5 @@ def _axis(name: str, result: CandidateResult) -> str:
 def render_plain(table: Table) -> str:
     """Return the table as text without colours, for files and logs."""
     buffer = io.StringIO()
-    Console(file=buffer, width=PLAIN_WIDTH).print(table)
+    console(file=buffer, width=PLAIN_WIDTH).print(table)
     return buffer.getvalue()

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, StrictStr, field_validator, model_validator
 
-from kd_models.data import DatasetRow, dataset_row
+from kd_models.data import MAX_MEGAPIXELS, DatasetRow, dataset_row
+from kd_models.names import encodable, printable
 from kd_models.protocol import Protocol
 from kd_models.recipe import Recipe
 from kd_models.step import Step
@@ -55,6 +56,16 @@ class Resources(Value):
     says of the images in; a teacher that would need more runs live, at every step"""
 
 
+def _printable(names: Any) -> Any:
+    """Return names in a spelling that every database takes, and that means the same here."""
+    if isinstance(names, Mapping):
+        return {_printable(name): _printable(part) for name, part in names.items()}
+    if isinstance(names, tuple):
+        return tuple(map(_printable, names))
+    is_stored = not isinstance(names, str) or encodable(names) == names
+    return names if is_stored else printable(names)
+
+
 def is_lost_with_the_job(path: Path) -> bool:
     """Whether a path is relative to a Ray job's working directory.
 
@@ -64,7 +75,21 @@ def is_lost_with_the_job(path: Path) -> bool:
 
 
 def _home() -> str:
-    return os.environ.get("KD_HOME", "~/kd-sweeps")
+    return os.environ.get("KD_HOME") or "~/kd-sweeps"
+
+
+def _frozen(raw: Any) -> Any:
+    """Return raw settings with tuples for lists, which is what values hold."""
+    if isinstance(raw, dict):
+        return {name: _frozen(part) for name, part in raw.items()}
+    return tuple(map(_frozen, raw)) if isinstance(raw, list | tuple) else raw
+
+
+def _whole(place: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(place)))
+
+
+Place = Annotated[str, Field(min_length=1)]
 
 
 class StorageSpec(Value):
@@ -73,25 +98,25 @@ class StorageSpec(Value):
     On a cluster of several machines every one of them must see ``root``.
     """
 
-    root: str = Field(default_factory=_home)
-    store: str | None = None
+    root: Place = Field(default_factory=_home)
+    store: Place | None = None
     """finished stages, found by key by every sweep that uses the same store"""
-    data: str | None = None
+    data: Place | None = None
     """datasets are downloaded to and read from here"""
-    tracking_uri: str | None = None
+    tracking_uri: Place | None = None
     """MLflow: an http(s) server or a database; default $MLFLOW_TRACKING_URI, or a SQLite file"""
 
     @property
     def root_path(self) -> Path:
-        return Path(self.root).expanduser()
+        return _whole(self.root)
 
     @property
     def store_path(self) -> Path:
-        return Path(self.store).expanduser() if self.store else self.root_path / "store"
+        return _whole(self.store) if self.store else self.root_path / "store"
 
     @property
     def data_path(self) -> Path:
-        return Path(self.data).expanduser() if self.data else self.root_path / "data"
+        return _whole(self.data) if self.data else self.root_path / "data"
 
     @property
     def ray_path(self) -> Path:
@@ -100,19 +125,28 @@ class StorageSpec(Value):
     @property
     def mlflow_uri(self) -> str:
         configured = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        return configured or f"sqlite:///{self.root_path.absolute() / 'mlflow.db'}"
+        return configured or f"sqlite:///{self.root_path / 'mlflow.db'}"
 
     @model_validator(mode="after")
-    def _outlives_the_job(self) -> Self:
-        places = {"root": self.root_path, "store": self.store_path}
+    def _is_usable(self) -> Self:
+        places = {"root": self.root, "store": self.store}
         if self.mlflow_uri.startswith("sqlite:///"):
-            places["tracking_uri"] = Path(self.mlflow_uri.removeprefix("sqlite:///"))
-        for name, path in places.items():
-            if is_lost_with_the_job(path):
+            places["tracking_uri"] = self.mlflow_uri.removeprefix("sqlite:///")
+        for name, place in places.items():
+            if place is None:
+                continue
+            if is_lost_with_the_job(Path(os.path.expanduser(place))):
                 raise ValueError(
-                    f"{name} is {str(path)!r}, relative to a Ray job's working directory, "
+                    f"{name} is {place!r}, relative to a Ray job's working directory, "
                     "which is deleted with the job; give an absolute path"
                 )
+            if encodable(place) != place:
+                raise ValueError(f"{name} is {place!r}, which is not UTF-8; give another folder")
+        if not (self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")) and "?" in self.root:
+            raise ValueError(
+                f"root is {self.root!r}: what follows the question mark is no part of a "
+                "database's name; give another folder, or a tracking_uri"
+            )
         return self
 
 
@@ -130,7 +164,7 @@ class Variant:
 class SweepSpec(Value, ABC):
     """Datasets x normal classes x a method's own axes x seeds."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """also the MLflow experiment and the first part of registered names"""
     method: str
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -138,6 +172,8 @@ class SweepSpec(Value, ABC):
     """``all``, a list for every dataset, or a mapping from dataset to either"""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     unreadable_images: Literal["stop", "skip"] = "stop"
+    max_megapixels: Annotated[float, Field(gt=0)] = MAX_MEGAPIXELS
+    """larger image files cannot be read: small ones may unpack to more than there is memory for"""
     evaluation: EvaluationSpec = EvaluationSpec()
     resources: Resources = Resources()
     storage: StorageSpec = Field(default_factory=StorageSpec)
@@ -158,6 +194,23 @@ class SweepSpec(Value, ABC):
         Args:
             pretrained: SHA-256 of the pretrained teacher's weights, if the method has one.
         """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, raw: Any) -> Any:
+        return _frozen(raw)
+
+    @field_validator("name")
+    @classmethod
+    def _is_not_mlflows(cls, name: str) -> str:
+        if name.casefold() == "default":
+            raise ValueError("is what MLflow calls an experiment of its own; give another name")
+        return name
+
+    @field_validator("datasets", "normal_classes", mode="before")
+    @classmethod
+    def _can_be_stored(cls, names: Any) -> Any:
+        return _printable(names)
 
     @field_validator("datasets")
     @classmethod

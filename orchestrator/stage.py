@@ -135,6 +135,8 @@ class _Shared:
 
     def __init__(self, site: Site, world: World) -> None:
         self.site, self.world = site, world
+        self.told: set[str] = set()
+        """what kd_models warned of"""
         self.given: dict[tuple[Any, ...], Batch] = {}
         """what fixed teachers say of images"""
         self._fixed: Fixed | None = None
@@ -261,7 +263,7 @@ def _run_stack(
     """Train stages of one shape together; return the reasons of those that fail."""
     lanes: list[_Lane] = []
     failed: dict[str, str] = {}
-    with _warnings_told(session, stages, shared.world):
+    with _warnings_told(session, stages, shared):
         for stage in stages:
             try:
                 lanes.append(_Lane(stage, shared.learner(stage), shared))
@@ -273,21 +275,19 @@ def _run_stack(
 
 
 @contextmanager
-def _warnings_told(session: Session, stages: Sequence[Stage], world: World) -> Iterator[None]:
+def _warnings_told(session: Session, stages: Sequence[Stage], shared: _Shared) -> Iterator[None]:
     """Pass on what kd_models warns of: a worker's own log is seen by nobody."""
     more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
-
-    told: set[str] = set()
 
     class Telling(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             line = f"{stages[0].title}{more}: {record.getMessage()}"
-            if line not in told:  # every lane may have the same to say
-                told.add(line)
+            if line not in shared.told:  # every lane may have the same to say
+                shared.told.add(line)
                 session.say(line)
 
     handler, log = Telling(logging.WARNING), logging.getLogger("kd_models")
-    if world.rank == 0:
+    if shared.world.rank == 0:
         log.addHandler(handler)
     try:
         yield
@@ -416,8 +416,10 @@ class _StackRun:
         for place in places:
             lane = self._lanes[place]
             epoch.state(place).save(folder / f"{lane.stage.key}{_STATE}")
-            (folder / f"{lane.stage.key}{_HISTORY}").write_text(json.dumps(lane.history))
-        (folder / _FAILURES).write_text(json.dumps(self._before | self._failed))
+            (folder / f"{lane.stage.key}{_HISTORY}").write_text(
+                json.dumps(lane.history), encoding="utf-8"
+            )
+        (folder / _FAILURES).write_text(json.dumps(self._before | self._failed), encoding="utf-8")
 
 
 _STATE, _HISTORY, _FAILURES = ".pt", ".history.json", "failures.json"
@@ -440,9 +442,9 @@ class _Saved:
             for key in (stage.key for stage in stages):
                 if (folder / f"{key}{_STATE}").exists():
                     saved.states[key] = TrainingState.load(folder / f"{key}{_STATE}")
-                    saved.histories[key] = json.loads((folder / f"{key}{_HISTORY}").read_text())
+                    saved.histories[key] = json.loads((folder / f"{key}{_HISTORY}").read_bytes())
             if (folder / _FAILURES).exists():
-                saved.failures.update(json.loads((folder / _FAILURES).read_text()))
+                saved.failures.update(json.loads((folder / _FAILURES).read_bytes()))
         return saved
 
 

@@ -1,7 +1,10 @@
 """Where finished stages live, found by key."""
 
+import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -67,9 +70,6 @@ class FolderStore:
 
     def write(self, key: str, files: Mapping[str, bytes]) -> None:
         folder = self._folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            _write_atomically(folder / name, data)
         manifest = {
             "schema": SCHEMA,
             "key": key,
@@ -78,7 +78,34 @@ class FolderStore:
                 name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()
             },
         }
-        _write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+        temporary = folder.with_name(f".{key}.{uuid.uuid4().hex}")
+        temporary.mkdir(parents=True)
+        try:
+            for name, data in files.items():
+                _write(temporary / name, data)
+            _write(temporary / MANIFEST, json.dumps(manifest, indent=1).encode())
+            self._put(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _put(self, whole: Path, folder: Path) -> None:
+        """Give a whole stage its place, in one step: of two writers the first wins."""
+        while True:
+            try:
+                os.rename(whole, folder)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            try:
+                if self.has(folder.name):
+                    return
+            except CorruptStage:
+                pass
+            damaged = whole.with_name(f"{whole.name}.damaged")
+            with contextlib.suppress(FileNotFoundError):  # another writer may be mending it too
+                os.rename(folder, damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
 
     def has(self, key: str) -> bool:
         try:
@@ -118,15 +145,8 @@ class FolderStore:
         return self.root / "stages" / key[:2] / key
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    # Two machines may write the same stage: each file appears whole, whoever comes last.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

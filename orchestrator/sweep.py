@@ -30,15 +30,13 @@ from orchestrator.stage import Site
 from orchestrator.store import FolderStore, Store
 from orchestrator.tracking import Tracker, connect
 from orchestrator.trial import (
+    TRIAL_RESOURCES,
     SharedDatasets,
     SharedWeights,
     TrialContext,
     trial,
     worker_resources,
 )
-
-_TRIAL_BYTES = 500e6
-"""A trial's own process trains nothing, so it holds memory rather than a CPU."""
 
 
 class ClusterError(UserError):
@@ -122,24 +120,41 @@ def concurrent_trials(resources: Resources) -> int:
     Raises:
         ClusterError: not even one fits; said at once, since Ray would wait for ever.
     """
-    wanted = worker_resources(resources)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    workers = sum(
-        min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items())
-        for node in nodes
-    )
-    if workers < resources.workers:
-        has = ", ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in wanted)
-        needs = " and ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
-        raise ClusterError(
-            f"a trial needs {resources.workers} workers with {needs} each, but the cluster "
-            f"({len(nodes)} nodes, {has}) holds {workers}; lower resources.workers, "
-            "resources.gpus_per_worker or resources.cpus_per_worker, or use a larger cluster"
+
+    def check(who: str, needed: int, each: Mapping[str, float], remedy: str) -> int:
+        """Return how many times the cluster holds what must fit ``needed`` times."""
+        room = sum(
+            min(int(node.get(name, 0) / amount + 1e-9) for name, amount in each.items())
+            for node in nodes
         )
-    fitting = workers // resources.workers
+        if room < needed:
+            has = ", ".join(_amount(name, sum(n.get(name, 0) for n in nodes)) for name in each)
+            needs = " and ".join(_amount(name, amount) for name, amount in each.items())
+            raise ClusterError(
+                f"a trial needs {who} {needs}, but the cluster ({len(nodes)} nodes, "
+                f"{has}) holds {room}; {remedy}, or use a larger cluster"
+            )
+        return room // needed
+
+    fitting = min(
+        check(
+            f"{resources.workers} workers, each with",
+            resources.workers,
+            worker_resources(resources),
+            "lower resources.workers, resources.gpus_per_worker or resources.cpus_per_worker",
+        ),
+        check("for itself", 1, TRIAL_RESOURCES, "start Ray with more (ray start --memory=BYTES)"),
+    )
     if resources.concurrent_trials != "auto":
         fitting = min(fitting, resources.concurrent_trials)
     return fitting
+
+
+def _amount(resource: str, amount: float) -> str:
+    if resource == "memory":
+        return f"{amount / 1e6:,.0f} MB of memory"
+    return f"{amount:g} {resource}s"
 
 
 @contextlib.contextmanager
@@ -206,7 +221,7 @@ def _tune(
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(trial, context=context),
-                tune.PlacementGroupFactory([{"memory": _TRIAL_BYTES}]),
+                tune.PlacementGroupFactory([TRIAL_RESOURCES]),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=PackSearcher(schedule, watcher),

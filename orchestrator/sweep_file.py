@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from kd_models.values import look_up, nearest
 from orchestrator.methods import METHODS
 from orchestrator.spec import SpecError, SweepSpec
+from orchestrator.yaml_reader import read_yaml
 
 
 def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -21,15 +22,15 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         SpecError: no such file, no YAML mapping, or a setting that does not exist or fit.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = read_yaml(path.read_bytes())
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise SpecError(f"{path}: is not YAML ({error})") from None
     if not isinstance(raw, dict):
         raise SpecError(f"{path}: expected settings (name: ..., datasets: ...), found {raw!r}")
     for override in overrides:
-        _apply(raw, override)
+        raw = _with(raw, override)
     method = raw.setdefault("method", next(iter(METHODS)))
     try:
         model = look_up(method, METHODS, "method")
@@ -45,20 +46,26 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         raise SpecError("\n".join(said)) from None
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def _with(raw: dict[str, Any], override: str) -> dict[str, Any]:
+    """Return the settings with one overridden; what an alias (``*name``) shares stays as it is."""
     name, equals, value = override.partition("=")
     keys = name.split(".")
     if not equals or not all(keys):
         raise SpecError(f"--set {override}: expected key=value, such as training.epochs=3")
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise SpecError(f"--set {override}: {value!r} is not a YAML value") from None
-    for key in keys[:-1]:
-        raw = raw.setdefault(key, {})
-        if not isinstance(raw, dict):
-            raise SpecError(f"--set {override}: {key} is a value, not a group of settings")
-    raw[keys[-1]] = parsed
+        parsed = read_yaml(value)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise SpecError(f"--set {override}: {value!r} is not a YAML value ({problem})") from None
+
+    def set_below(group: Any, path: Sequence[str]) -> dict[str, Any]:
+        if not isinstance(group, dict):
+            at = keys[len(keys) - len(path) - 1]
+            raise SpecError(f"--set {override}: {at} is a value, not a group of settings")
+        first, *rest = path
+        return {**group, first: set_below(group.get(first, {}), rest) if rest else parsed}
+
+    return set_below(raw, keys)
 
 
 def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
@@ -73,11 +80,25 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{where} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
+    message = message.replace("Tuple", "List").replace("tuple", "list")  # as one writes it
     if not where:
         return message
     expected = str(error.get("ctx", {}).get("expected", ""))
     options = [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
-    return f"{where}: {message}, not {error['input']!r}{nearest(error['input'], options)}"
+    given = _as_written(error["input"])
+    return f"{where}: {message}, not {given!r}{_hint(error['type'], given, options)}"
+
+
+def _as_written(value: Any) -> Any:
+    return [_as_written(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _hint(kind: str, given: object, options: Sequence[str]) -> str:
+    if kind == "string_type" and (given is None or isinstance(given, int | float)):
+        return "; text that looks like a number, true, false or null needs quotes"
+    if kind in ("int_type", "float_type") and isinstance(given, str):
+        return "; numbers are decimal, without leading zeros, underscores or quotes"
+    return nearest(given, options)
 
 
 def _telling(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

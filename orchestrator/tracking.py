@@ -7,6 +7,7 @@ again by stage key, so logging twice logs once.
 
 import logging
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,17 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, Experiment, Metric, Param, Run, RunTag
+from mlflow.utils.file_utils import local_file_uri_to_path
 from safetensors.torch import save_file
 
+from kd_models.names import encodable, shortened, together
 from kd_models.networks.vgg_weights import TeacherWeights
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
 from kd_models.values import spell
 from orchestrator.errors import UserError
 from orchestrator.figures import heat_map_figure, layer_figure, roc_figure, score_figure
+from orchestrator.keys import sha256
 from orchestrator.plan import Plan, Stage
 from orchestrator.record import History, read_history, read_networks, read_scores, read_shown
 from orchestrator.report import write_report
@@ -35,6 +40,8 @@ from orchestrator.store import Store
 
 PACKAGE = "package"
 _METRICS_A_CALL = 1000
+_LONGEST_NAME, _LONGEST_TAG = 250, 5000
+"""characters that MLflow's databases take"""
 _SQLITE = "sqlite:///"
 
 
@@ -72,7 +79,7 @@ def connect(uri: str) -> MlflowClient:
     os.environ.update(patience)
     try:
         if uri.startswith(_SQLITE):
-            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+            _create_database(Path(uri.removeprefix(_SQLITE)))
         mlflow.set_tracking_uri(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -87,6 +94,73 @@ def connect(uri: str) -> MlflowClient:
     return client
 
 
+def _create_database(path: Path) -> None:
+    """Create MLflow's database unless it is there.
+
+    MLflow does it in place, and two processes that do so at once break it for good. So it is
+    made under a lock, beside its place, and there whole or not at all.
+    """
+
+    def is_there() -> bool:
+        return path.exists() and path.stat().st_size > 0
+
+    if is_there():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock_of(f"{_SQLITE}{path}"):
+        if is_there():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        unfinished.unlink(missing_ok=True)  # of a process that died
+        # Also where the artifacts of MLflow's own Default experiment, which we do not use, go.
+        store = SqlAlchemyStore(f"{_SQLITE}{unfinished}", _artifacts(path.parent).as_uri())
+        store.engine.dispose()
+        os.replace(unfinished, path)
+
+
+def lock_of(uri: str) -> FileLock:
+    """Return the lock under which processes of this machine create what there must be one of.
+
+    Of an experiment, a stage's run or a student's version each would make its own.
+    """
+    if uri.startswith(_SQLITE):
+        return FileLock(f"{uri.removeprefix(_SQLITE)}.lock")
+    return FileLock(f"{tempfile.gettempdir()}/kd-mlflow-{os.getuid()}-{sha256(uri)[:16]}.lock")
+
+
+def _artifacts(root: Path) -> Path:
+    return root / "mlartifacts"
+
+
+def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
+    """Check that the artifacts of a sweep are where MLflow's database says.
+
+    MLflow keeps whole paths, so a folder that was moved, or copied, is still said to be where it
+    was: nothing would be found there, or what belongs to another would be written.
+
+    Raises:
+        TrackingError: they are not; the message says what to do.
+    """
+    uri, location = str(client.tracking_uri), str(experiment.artifact_location)
+    if not (uri.startswith(_SQLITE) and location.startswith("file:")):
+        return
+    home, folder = Path(uri.removeprefix(_SQLITE)).parent, Path(local_file_uri_to_path(location))
+    own = _artifacts(home) / folder.name
+    belongs = folder.resolve() == own.resolve() or not own.exists()
+    if folder.is_dir() and belongs:
+        return
+    before = folder.parents[1]
+    raise TrackingError(
+        f"MLflow's database in {home} has the artifacts of {experiment.name} in {folder}, "
+        + ("which is not there" if not folder.is_dir() else "which is another folder's")
+        + f". If {before} was moved to {home}, move it back, or make a link in its old place: "
+        f"ln -s {shlex.quote(str(home))} {shlex.quote(str(before))}. A copy cannot be used beside "
+        "its original: start from an empty folder (its store/ may be copied, and saves training)."
+    )
+
+
 class Tracker:
     """Brings MLflow's runs of one sweep to what its stages are.
 
@@ -97,10 +171,12 @@ class Tracker:
     def __init__(self, plan: Plan, store: Store, storage: StorageSpec) -> None:
         self._plan, self._store = plan, store
         self._client = connect(storage.mlflow_uri)
-        self.experiment_id = self._experiment(storage)
+        self._lock = lock_of(storage.mlflow_uri)  # a sweep of this name may run beside this one
         self._runs: dict[str, _KnownRun] = {}
-        sweep_run = self._find_runs()
-        self._sweep_run = sweep_run or self._create_sweep_run()
+        with self._lock:
+            self.experiment_id = self._experiment(storage)
+            sweep_run = self._find_runs()
+            self._sweep_run = sweep_run or self._create_sweep_run()
 
     def start_sweep(self, teacher: TeacherWeights | None = None) -> None:
         """Mark the sweep's own run as running, and keep the settings it runs with.
@@ -166,7 +242,8 @@ class Tracker:
         metrics = [Metric(name, float(value), now, last) for name, value in final.items()]
         self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
         tags = self._tags(stage)
-        title = f"{tags['dataset']} {tags['normal_class']} {tags[stage.config.step.axis]}"
+        names = together(tags["dataset"], tags["normal_class"])
+        title = f"{names} {tags[stage.config.step.axis]}"
         figures = {
             "roc.png": roc_figure(scores, title),
             "scores.png": score_figure(scores, evaluation.threshold, title),
@@ -187,7 +264,8 @@ class Tracker:
         """Mark a stage as ``failed``, or ``skipped`` for an earlier one's failure."""
         run = self._run(stage)
         self._client.log_batch(
-            run.run_id, tags=[RunTag("status", status), RunTag("reason", reason[:5000])]
+            run.run_id,
+            tags=[RunTag("status", status), RunTag("reason", encodable(reason)[:5000])],
         )
         self._client.set_terminated(run.run_id, "FAILED" if status == "failed" else "KILLED")
 
@@ -237,7 +315,9 @@ class Tracker:
                 stage_key=stage.key,
                 detector=detector,
                 preprocessing=Preprocessing(
-                    image_size=config.image_size, channels=detector.channels
+                    image_size=config.image_size,
+                    channels=detector.channels,
+                    depth=result.candidate.depth,
                 ),
                 threshold=evaluation.threshold,
                 measured=Measured(
@@ -260,20 +340,25 @@ class Tracker:
         if experiment is None:
             location = None
             if storage.mlflow_uri.startswith(_SQLITE):
-                location = (storage.root_path.absolute() / "mlartifacts" / name).as_uri()
+                folder = _artifacts(storage.root_path) / name
+                folder.mkdir(parents=True, exist_ok=True)  # so that one that is missing was moved
+                location = folder.as_uri()
             return str(self._client.create_experiment(name, artifact_location=location))
         if experiment.lifecycle_stage != "active":
             raise TrackingError(
                 f"the MLflow experiment {name} was deleted; restore it, or give the sweep "
                 "another name"
             )
+        check_artifacts(self._client, experiment)
         return str(experiment.experiment_id)
 
-    def _find_runs(self) -> str | None:
-        """Take note of every run there is; return the sweep's own."""
+    def _find_runs(self, filter_string: str = "") -> str | None:
+        """Take note of every run there is, or of some; return the sweep's own."""
         sweep_run, token = None, None
         while True:
-            page = self._client.search_runs([self.experiment_id], page_token=token)
+            page = self._client.search_runs(
+                [self.experiment_id], filter_string=filter_string, page_token=token
+            )
             for run in page:
                 tags = run.data.tags
                 if tags.get("role") == "sweep":
@@ -301,9 +386,13 @@ class Tracker:
         tags = self._tags(stage)
         known = self._runs.get(stage.key)
         if known is None:
-            run_id = self._create_run(stage, tags)
-            known = self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
-        elif known.role == "stage" and tags["role"] == "candidate":
+            with self._lock:
+                self._find_runs(f"tags.stage_key = '{stage.key}'")
+                if stage.key not in self._runs:
+                    run_id = self._create_run(stage, tags)
+                    self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
+            known = self._runs[stage.key]
+        if known.role == "stage" and tags["role"] == "candidate":
             # The sweep has grown: what was only a step on the way is somebody's student now.
             self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
             known.role, known.complete = "candidate", ""
@@ -326,7 +415,7 @@ class Tracker:
             "role": "candidate" if candidate else "stage",
             "sweep": self._plan.spec.name,
             "method": config.method,
-            "dataset": config.dataset,
+            "dataset": shortened(config.dataset, _LONGEST_TAG),
             "normal_class": config.normal_class,
             **{name: spell(value) for name, value in axes.items()},
             "student": " ".join(map(spell, axes.values())),
@@ -340,12 +429,14 @@ class Tracker:
         config = stage.config
         variant = tags[config.step.axis]
         name = f"{config.dataset}-{config.normal_class}-{variant}-seed{config.seed}"
-        run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
+        run = self._client.create_run(
+            self.experiment_id, run_name=shortened(name, _LONGEST_NAME), tags=tags
+        )
         meta = MetaDataset(  # type: ignore[abstract]
             source=CodeDatasetSource(
                 {"mlflow.source.name": "kd_models.data", "dataset": config.dataset}
             ),
-            name=config.dataset,
+            name=shortened(config.dataset, _LONGEST_NAME),
             digest=stage.fingerprint[:36],
         )
         self._client.log_inputs(run.info.run_id, [DatasetInput(meta._to_mlflow_entity())])
@@ -362,7 +453,7 @@ def _params(stage: Stage) -> Iterator[Param]:
         elif isinstance(value, list):
             yield Param(prefix, "-".join(map(str, value)))
         elif value is not None:
-            yield Param(prefix, str(value))
+            yield Param(prefix, shortened(str(value), _LONGEST_TAG))
 
     yield from flatten("", stage.config.model_dump(mode="json"))
     yield Param("fingerprint", stage.fingerprint)

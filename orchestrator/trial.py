@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
+from filelock import FileLock, Timeout
 
 from kd_models.data import ImageSet
 from kd_models.memory import keep_freed_memory
@@ -24,6 +25,7 @@ from orchestrator.stage import Row, Site, run_pack
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
+    from ray.train.torch import TorchTrainer
 
 FAILURES = "failures"
 
@@ -81,8 +83,39 @@ def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
 
     for name, value in TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
-    pack = context.packs[config["pack"]]
-    trainer = TorchTrainer(
+    pack, store = context.packs[config["pack"]], context.site.store
+    with _alone(pack, context):
+        # Whoever had it before may have trained it meanwhile.
+        if all(is_trained(store, stage) for stage in pack.stages):
+            return {FAILURES: "{}"}
+        return {FAILURES: json.dumps(_train(pack, context, TorchTrainer))}
+
+
+@contextmanager
+def _alone(pack: Pack, context: TrialContext) -> Iterator[None]:
+    """Keep other sweeps from the folder in which Ray Train trains the pack: the same pack has the
+    same one, so that it is found again, and is the work of one sweep at a time.
+
+    The lock ends with this process, however that ends.
+    """
+    context.ray_path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(context.ray_path / f"{pack.key}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        line = f"waiting for another sweep that trains {pack.stages[0].title}"
+        more = f" and {len(pack.stages) - 1} more" if len(pack.stages) > 1 else ""
+        context.board.post.remote(News(pack.key, line=line + more))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(pack: Pack, context: TrialContext, trainer_of: "type[TorchTrainer]") -> dict[str, str]:
+    """Train a pack with Ray Train; return the reasons of its failed stages by key."""
+    trainer = trainer_of(
         _train_loop,  # type: ignore[arg-type]  # what it returns is the result's return_value
         train_loop_config={
             "pack": pack,
@@ -106,13 +139,17 @@ def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         store, reason = context.site.store, _reason(error)
-        failures = {s.key: reason for s in pack.stages if not is_trained(store, s)}
-    else:
-        failures = result.return_value  # type: ignore[attr-defined]
-        # The store has what was trained: the checkpoints would only fill the disk, and those
-        # of a failed stage would only lead to the same failure again.
-        result.filesystem.delete_dir(result.path)
-    return {FAILURES: json.dumps(failures)}
+        return {s.key: reason for s in pack.stages if not is_trained(store, s)}
+    # The store has what was trained: the checkpoints would only fill the disk, and those
+    # of a failed stage would only lead to the same failure again.
+    result.filesystem.delete_dir(result.path)
+    failures: dict[str, str] = result.return_value  # type: ignore[attr-defined]
+    return failures
+
+
+TRIAL_RESOURCES = {"memory": 500e6}
+"""What Ray reserves for a trial's own process: it trains nothing, so it holds memory (bytes) rather
+than a CPU."""
 
 
 def worker_resources(resources: Resources) -> dict[str, float]:

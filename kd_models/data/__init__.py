@@ -5,28 +5,35 @@ from kd_models.data.image_files import ImageFiles, image_paths
 from kd_models.data.image_set import DatasetRow, Images, ImageSet, Split
 from kd_models.data.load import load
 from kd_models.data.mask_files import MaskFiles
-from kd_models.data.one_class import OneClassData, one_class
+from kd_models.data.one_class import OneClassData, check_learnable, one_class
+from kd_models.data.options import LoadOptions
 from kd_models.data.preprocess import to_model_input, to_model_masks
-from kd_models.data.read_image import read_image
+from kd_models.data.read_image import FULL_DEPTH, MAX_MEGAPIXELS, RawImage, read_image, read_raw
 from kd_models.data.rows import DATASETS, dataset_row, resolve_class
 
 __all__ = [
     "DATASETS",
+    "FULL_DEPTH",
+    "MAX_MEGAPIXELS",
     "DataError",
     "DatasetMissing",
     "DatasetRow",
     "ImageFiles",
     "ImageSet",
     "Images",
+    "LoadOptions",
     "MaskFiles",
     "OneClassData",
+    "RawImage",
     "Split",
     "UnreadableImage",
+    "check_learnable",
     "dataset_row",
     "image_paths",
     "load",
     "one_class",
     "read_image",
+    "read_raw",
     "resolve_class",
     "to_model_input",
     "to_model_masks",

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from kd_models.data.fingerprint import array_splits
-from kd_models.data.image_set import LoadOptions, Split, Splits
+from kd_models.data.image_set import Split, Splits
+from kd_models.data.options import LoadOptions
 
 _TRAIN_SHARE = 0.7
 _SPLIT_SEED = 0

@@ -9,7 +9,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from kd_models.data.errors import DatasetMissing
-from kd_models.data.image_set import LoadOptions
+from kd_models.data.options import LoadOptions
 
 # What torchvision's download and readers raise: no network, a full disk, a damaged archive, and
 # (IDX files carry no checksum once unpacked) assertions and look-ups on half-written files.

@@ -7,9 +7,16 @@ import torch
 
 from kd_models.data.errors import DataError
 from kd_models.data.fingerprint import fingerprint_files
-from kd_models.data.image_files import ImageFiles, read_folder
-from kd_models.data.image_set import LoadOptions, Split, Splits
+from kd_models.data.image_files import (
+    ImageFiles,
+    note_unused,
+    read_folder,
+    with_depth,
+)
+from kd_models.data.image_set import Split, Splits
+from kd_models.data.options import LoadOptions
 
+_PARTS = ("train/normal", "test/normal", "test/novel")
 _TREE = """\
 {root}
 ├── train
@@ -35,17 +42,20 @@ def load_folder(root: Path, options: LoadOptions) -> Splits:
             _expected(root, f"{root} is not there" if not root.exists() else f"{root} is no folder")
         )
     skipped: list[str] = []
+    notes: list[str] = []
     expected = partial(_expected, root)
-    train = read_folder(root, "train/normal", options.unreadable, skipped, expected)
-    normal = read_folder(root, "test/normal", options.unreadable, skipped, expected)
-    novel = read_folder(root, "test/novel", options.unreadable, skipped, expected)
-    test = normal + novel
+    train, normal, novel = (read_folder(root, part, options, skipped, expected) for part in _PARTS)
+    used = [file.name for file in train + normal + novel] + skipped
+    note_unused(root, "", used, ", ".join(_PARTS), notes)
+    train, test, depth = with_depth("images", train, normal + novel, options, notes)
     return Splits(
         train=Split(ImageFiles(root, train), torch.zeros(len(train), dtype=torch.int64)),
         test=Split(ImageFiles(root, test), torch.tensor([0] * len(normal) + [1] * len(novel))),
         fingerprint=fingerprint_files((file.name, file.sha256) for file in train + test),
         test_names=tuple(file.name for file in test),
         skipped=tuple(skipped),
+        notes=tuple(notes),
+        depths={"normal": depth},
     )
 
 

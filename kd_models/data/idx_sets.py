@@ -12,7 +12,8 @@ from torch import Tensor
 
 from kd_models.data.fetch import Files, fetching
 from kd_models.data.fingerprint import array_splits
-from kd_models.data.image_set import LoadOptions, Split, Splits
+from kd_models.data.image_set import Split, Splits
+from kd_models.data.options import LoadOptions
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts the four files."""

@@ -2,30 +2,41 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TypeVar, overload
 
 from torch import Tensor
 
 from kd_models.data.errors import DataError, UnreadableImage
-from kd_models.data.read_image import SUFFIXES, decode, read_bytes
+from kd_models.data.options import LoadOptions
+from kd_models.data.read_image import (
+    FULL_DEPTH,
+    SUFFIXES,
+    Levels,
+    decode,
+    depth_in_use,
+    read_bytes,
+)
+from kd_models.names import printable
 
-Unreadable = Literal["stop", "skip"]
-"""What a file that cannot be read does: it stops the loading, or is left out and noted."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image that could be read.
+    """An image, or a mask, that could be read.
 
-    `name`: its path inside the tree. `sha256`: of its bytes. `size`: (H, W) as decoded.
+    `name`: its path inside the tree. `sha256`: of its bytes. `size`: (H, W) as decoded. `levels`:
+    of an image. `depth`: the bits in use, where a sample has 16.
     """
 
     name: str
     sha256: bytes
     size: tuple[int, int]
+    levels: Levels | None = None
+    depth: int = FULL_DEPTH
 
 
 class ImageFiles(Sequence[Tensor]):
@@ -50,7 +61,8 @@ class ImageFiles(Sequence[Tensor]):
         if isinstance(index, slice):
             return ImageFiles(self._root, self.files[index])
         file = self.files[index]
-        return decode(unchanged_bytes(self._root, file), self._root / file.name)
+        raw = decode(unchanged_bytes(self._root, file), self._root / file.name)
+        return raw.to_tensor(file.depth)
 
     def take(self, indices: Sequence[int]) -> "ImageFiles":
         """Those images, in the order of `indices`, decoded no sooner than these are."""
@@ -93,7 +105,7 @@ def image_names(root: Path, part: str) -> list[str]:
 def read_folder(
     root: Path,
     part: str,
-    unreadable: Unreadable,
+    options: LoadOptions,
     skipped: list[str],
     expected: Callable[[str], str],
 ) -> list[ImageFile]:
@@ -110,7 +122,13 @@ def read_folder(
     names = image_names(root, part)
     if not names:
         raise DataError(expected(f"{folder} has no image in it"))
-    found = [readable(root, name, unreadable, skipped) for name in names]
+
+    def look_at(content: bytes, path: Path) -> ImageFile:
+        raw = decode(content, path, max_megapixels=options.max_megapixels)
+        name = path.relative_to(root).as_posix()
+        return ImageFile(name, hashlib.sha256(content).digest(), raw.size, raw.levels)
+
+    found = [readable(root, name, options, skipped, look_at) for name in names]
     files = [file for file in found if file is not None]
     if not files:
         raise DataError(
@@ -122,26 +140,92 @@ def read_folder(
 def readable(
     root: Path,
     name: str,
-    unreadable: Unreadable,
+    options: LoadOptions,
     skipped: list[str],
-    fits: ImageFile | None = None,
-) -> ImageFile | None:
-    """The image file `root`/`name`, if it can be decoded and has the size of `fits`, if given.
+    look_at: Callable[[bytes, Path], T],
+) -> T | None:
+    """What `look_at` makes of the bytes and path of the file `root`/`name`.
 
-    If not, raises UnreadableImage, naming it, or with "skip" adds `name` to `skipped`.
+    Where that raises UnreadableImage, raises it again with what to do, or with "skip" adds `name`
+    to `skipped`.
     """
     path = root / name
     try:
-        content = read_bytes(path)
-        height, width = decode(content, path).shape[1:]
-        if fits is not None and fits.size != (height, width):
-            raise UnreadableImage(
-                f"{path} is {height} pixels high and {width} wide; expected {fits.size[0]} and "
-                f"{fits.size[1]}, as its image {fits.name}"
-            )
+        return look_at(read_bytes(path), path)
     except UnreadableImage as error:
-        if unreadable == "stop":
+        if options.unreadable == "stop":
             raise UnreadableImage(f"{error} (unreadable: skip leaves such files out)") from error
         skipped.append(name)
         return None
-    return ImageFile(name, hashlib.sha256(content).digest(), (height, width))
+
+
+def with_depth(
+    where: str,
+    train: Sequence[ImageFile],
+    test: Sequence[ImageFile],
+    options: LoadOptions,
+    notes: list[str],
+) -> tuple[list[ImageFile], list[ImageFile], int]:
+    """Training and test images with the bits in use of those with 16 bits a sample.
+
+    Those that the training images use, or `options.depth`. To `notes` goes what a person should
+    know of them: `where` says of which images.
+    """
+    deep = [file.levels.high for file in train if file.levels and file.levels.deep]
+    depth = options.depth or (depth_in_use(max(deep)) if deep else FULL_DEPTH)
+    if deep and depth < FULL_DEPTH:
+        notes.append(
+            f"{where}: of 16-bit images {depth} bits are in use (training images reach "
+            f"{max(deep)}): 0 to {2**depth - 1} is read as black to white"
+        )
+    above = [
+        file for file in test if file.levels and file.levels.deep and file.levels.high >= 2**depth
+    ]
+    if above:
+        notes.append(
+            f"{where}: {len(above)} of {len(test)} test images have values above {2**depth - 1}, "
+            f"the most that {depth} bits hold, and are white there; the first is "
+            f"{printable(above[0].name)}"
+        )
+    low, high = _range(train, depth)
+    if 0 <= high - low < _FEW_LEVELS:
+        notes.append(
+            f"{where}: all training images are nearly one grey, with values from {low} to {high} "
+            "of 0 to 255; were they saved with too few bits?"
+        )
+    return (
+        [replace(file, depth=depth) for file in train],
+        [replace(file, depth=depth) for file in test],
+        depth,
+    )
+
+
+_FEW_LEVELS = 16
+
+
+def _range(files: Sequence[ImageFile], depth: int) -> tuple[int, int]:
+    """The lowest and highest values, as they are read."""
+    low, high = 255, 0
+    for levels in (file.levels for file in files if file.levels):
+        scale = 255 / (2**depth - 1) if levels.deep else 1
+        low, high = min(low, round(levels.low * scale)), max(high, round(levels.high * scale))
+    return low, min(high, 255)
+
+
+def note_unused(
+    root: Path, part: str, used: Iterable[str], expected: str, notes: list[str]
+) -> None:
+    """Note, folder by folder, the images below `root`/`part` that are not among `used`."""
+    left: dict[str, list[str]] = {}
+    for name in sorted(set(image_names(root, part)).difference(used)):
+        left.setdefault(PurePosixPath(name).parent.as_posix(), []).append(name)
+    for folder, names in list(left.items())[:_MOST_FOLDERS]:
+        notes.append(
+            f"{len(names)} images in {printable(folder)} are not used, the first is "
+            f"{printable(names[0])}; expected folders are {expected}"
+        )
+    if len(left) > _MOST_FOLDERS:
+        notes.append(f"so are images in {len(left) - _MOST_FOLDERS} more folders")
+
+
+_MOST_FOLDERS = 5

@@ -7,24 +7,12 @@ from pathlib import Path
 from torch import Tensor
 
 from kd_models.data.errors import DataError
-from kd_models.data.image_files import Unreadable
 from kd_models.data.mask_files import MaskFiles
+from kd_models.data.options import LoadOptions
+from kd_models.data.read_image import FULL_DEPTH
 
 Images = Tensor | Sequence[Tensor]
 """uint8: one tensor (N, C, H, W), or one (C, H, W) each where sizes differ; C is 1 or 3."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadOptions:
-    """What a loader may do: fetch what is missing, go on past an image it cannot read.
-
-    `classes`: the canonical keys of the classes that will be used, None for all. A loader whose
-    classes lie in files of their own reads only theirs; the others read everything.
-    """
-
-    unreadable: Unreadable = "stop"
-    download: bool = True
-    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +35,8 @@ class Splits:
     test_defects: Tensor | None = None
     masks: MaskFiles | None = None
     class_fingerprints: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
+    depths: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +63,9 @@ class ImageSet:
 
     `fingerprint` is a SHA-256 in hex over the content, the same wherever the files lie.
     `test_names` are the test images' paths inside a folder dataset or MVTec's tree, else None.
-    `skipped` are the paths of images and masks left out because they could not be read.
+    `skipped` are the paths of images and masks left out because they could not be read. `notes`
+    are sentences on what looks wrong with the files. `depths`: by class, of images that are files,
+    the bits in use where a sample has 16.
 
     MVTec's classes are categories, each with test images of its own. Such datasets have, besides:
     `test_defects`, int64 (m,): 0 where the test image is good, and k where it lies in its
@@ -91,6 +83,12 @@ class ImageSet:
     test_defects: Tensor | None = None
     masks: MaskFiles | None = None
     class_fingerprints: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
+    depths: Mapping[str, int] | None = None
+
+    def depth_of(self, normal_class: str) -> int:
+        """The bits in use of images with 16 bits a sample, in the task with this class."""
+        return (self.depths or {}).get(normal_class, FULL_DEPTH)
 
     @property
     def name(self) -> str:

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 
 from kd_models.data.image_files import ImageFile, unchanged_bytes
-from kd_models.data.read_image import decode
-
-_LUMA = (299, 587, 114)  # Thousandths: in whole numbers, a grey of 128 is not 127.99999.
-_DEFECTIVE = 128
+from kd_models.data.read_image import decode_mask
 
 MaskSource = ImageFile | tuple[int, int] | None
 """A mask's file; or a good image's (H, W), which needs none; or None: the truth is not known."""
@@ -53,17 +50,3 @@ class MaskFiles(Sequence[Tensor | None]):
     def has_files(self) -> bool:
         """Whether there is a mask file for at least one of the images."""
         return any(isinstance(source, ImageFile) for source in self.sources)
-
-
-def decode_mask(content: bytes, path: Path) -> Tensor:
-    """bool (H, W): True where the grey value is at least 128; `path` is for the message.
-
-    Colour becomes grey by the BT.601 luma weights; what is transparent is not marked.
-
-    Raises UnreadableImage, naming the file, where it is damaged or no image.
-    """
-    image = decode(content, path, behind="black")
-    if len(image) == 1:
-        return image[0] >= _DEFECTIVE
-    weights = torch.tensor(_LUMA).view(3, 1, 1)
-    return (image * weights).sum(0) >= _DEFECTIVE * 1000

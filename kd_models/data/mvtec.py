@@ -1,6 +1,7 @@
 """MVTec AD, and any folder in its layout: categories of photographs, good ones and defects."""
 
 import functools
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,11 +9,22 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from kd_models.data.errors import DataError, DatasetMissing
+from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
 from kd_models.data.fingerprint import fingerprint_files
-from kd_models.data.image_files import ImageFile, ImageFiles, image_names, read_folder, readable
-from kd_models.data.image_set import LoadOptions, Split, Splits
+from kd_models.data.image_files import (
+    ImageFile,
+    ImageFiles,
+    image_names,
+    note_unused,
+    read_folder,
+    readable,
+    with_depth,
+)
+from kd_models.data.image_set import Split, Splits
 from kd_models.data.mask_files import MaskFiles, MaskSource
+from kd_models.data.options import LoadOptions
+from kd_models.data.read_image import decode_mask
+from kd_models.names import printable
 
 _NAMES = (
     "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush"
@@ -23,6 +35,8 @@ CATEGORIES = tuple(_NAMES.split())
 _FOLDERS = ("mvtec", "mvtec_anomaly_detection")  # The second is the official archive's own.
 _SITE = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
 _MASK = "_mask"
+_TRUTH = "ground_truth"
+_EXPECTED = "train/good, test/good, test/<defect> and ground_truth/<defect>"
 _TREE = """\
 {root}
 └── <category>           as many as there are, such as bottle
@@ -32,7 +46,7 @@ _TREE = """\
     │   ├── good         other images without a defect
     │   └── <defect>     images with a defect; one folder for each kind
     └── ground_truth     optional
-        └── <defect>     for x.png the mask x_mask.png, white where the defect is, else black"""
+        └── <defect>     for x.png the mask x_mask.png, black (0) where there is none"""
 
 
 def load_mvtec(root: Path, options: LoadOptions) -> Splits:
@@ -81,15 +95,17 @@ def load_categories(tree: Path, categories: Sequence[str], options: LoadOptions)
     the images and masks that are used.
 
     A mask is the file ground_truth/<defect>/<stem>_mask of any image suffix. One that cannot be
-    read, or has not its image's size, counts with "skip" as missing.
+    read, or has not its image's size, counts with "skip" as missing; so does one that marks
+    nothing. `Splits.notes` says of masks that count as missing, and of images that are not used.
 
     Raises DataError where a category lacks a folder or images (with the tree that is expected), or
     an image has two masks; UnreadableImage at the first image or mask that cannot be used, unless
     `options.unreadable` is "skip".
     """
     skipped: list[str] = []
+    notes: list[str] = []
     wanted = _wanted(tree, categories, options)
-    parts = [_read_category(tree, name, options, skipped) for name in wanted]
+    parts = [_read_category(tree, name, options, skipped, notes) for name in wanted]
     train = [file for part in parts for file in part.train]
     test = [file for part in parts for file in part.test]
     return Splits(
@@ -102,7 +118,9 @@ def load_categories(tree: Path, categories: Sequence[str], options: LoadOptions)
         skipped=tuple(skipped),
         test_defects=torch.tensor([k for part in parts for k in part.defects], dtype=torch.int64),
         masks=MaskFiles(tree, [mask for part in parts for mask in part.masks]),
-        class_fingerprints={part.name: part.fingerprint() for part in parts},
+        class_fingerprints={printable(part.name): part.fingerprint() for part in parts},
+        notes=tuple(notes),
+        depths={printable(part.name): part.depth for part in parts},
     )
 
 
@@ -115,6 +133,7 @@ class _Category:
     test: list[ImageFile]
     defects: list[int]
     masks: list[MaskSource]
+    depth: int
 
     def files(self) -> list[ImageFile]:
         masks = [mask for mask in self.masks if isinstance(mask, ImageFile)]
@@ -127,9 +146,11 @@ class _Category:
         )
 
 
-def _read_category(tree: Path, name: str, options: LoadOptions, skipped: list[str]) -> _Category:
+def _read_category(
+    tree: Path, name: str, options: LoadOptions, skipped: list[str], notes: list[str]
+) -> _Category:
     def read(part: str) -> list[ImageFile]:
-        return read_folder(tree, part, options.unreadable, skipped, expected)
+        return read_folder(tree, part, options, skipped, expected)
 
     expected = functools.partial(_expected, tree)
     train = read(f"{name}/train/good")
@@ -145,19 +166,99 @@ def _read_category(tree: Path, name: str, options: LoadOptions, skipped: list[st
         raise DataError(
             expected(f"{tree / name / 'test'} has no folder of images with a defect in it")
         )
+    found = _Masks(tree, name, options, skipped)
     for number, kind in enumerate(kinds, start=1):
         images = read(f"{name}/test/{kind}")
-        found = _mask_names(tree, f"{name}/ground_truth/{kind}")
-        for image in images:
-            mask = found.get(_stem(image.name, f"{name}/test/{kind}"))
-            masks.append(
-                None
-                if mask is None
-                else readable(tree, mask, options.unreadable, skipped, fits=image)
-            )
+        masks += found.of(kind, images)
         test += images
         defects += [number] * len(images)
-    return _Category(name=name, train=train, test=test, defects=defects, masks=masks)
+    notes += found.notes(kinds)
+    used = [*(file.name for file in train + test), *skipped]
+    truth = image_names(tree, f"{name}/{_TRUTH}")  # of which `found` has told
+    note_unused(tree, name, [*used, *truth], _EXPECTED, notes)
+    train, test, depth = with_depth(printable(name), train, test, options, notes)
+    return _Category(name=name, train=train, test=test, defects=defects, masks=masks, depth=depth)
+
+
+class _Masks:
+    """The masks of a category, and what is wrong with them."""
+
+    def __init__(self, tree: Path, name: str, options: LoadOptions, skipped: list[str]) -> None:
+        self._tree, self._name, self._options, self._skipped = tree, name, options, skipped
+        self._of_defects = 0
+        self._missing: list[str] = []
+        self._empty: list[str] = []
+
+    def of(self, kind: str, images: Sequence[ImageFile]) -> list[MaskSource]:
+        """The masks of the images of a defect, in their order."""
+        part = f"{self._name}/test/{kind}"
+        names = _mask_names(self._tree, f"{self._name}/{_TRUTH}/{kind}")
+        self._of_defects += len(images)
+        masks: list[MaskSource] = []
+        for image in images:
+            mask = names.get(_stem(image.name, part))
+            if mask is None:
+                self._missing.append(image.name)
+                masks.append(None)
+            else:
+                masks.append(self._read(mask, image))
+        return masks
+
+    def _read(self, name: str, image: ImageFile) -> ImageFile | None:
+        def look_at(content: bytes, path: Path) -> ImageFile | None:
+            mask = decode_mask(content, path, max_megapixels=self._options.max_megapixels)
+            height, width = mask.shape
+            if image.size != (height, width):
+                raise UnreadableImage(
+                    f"{path} is {height} pixels high and {width} wide; expected {image.size[0]} "
+                    f"and {image.size[1]}, as its image {image.name}"
+                )
+            if not mask.any():
+                self._empty.append(name)
+                return None
+            return ImageFile(name, hashlib.sha256(content).digest(), image.size)
+
+        return readable(self._tree, name, self._options, self._skipped, look_at)
+
+    def notes(self, kinds: Sequence[str]) -> list[str]:
+        """What a person should know of them, each in a sentence with numbers and an example."""
+        notes: list[str] = []
+        category = printable(self._name)
+        of = f"of {self._of_defects} images with a defect"
+        if self._empty:
+            notes.append(
+                f"{category}: the masks of {len(self._empty)} {of} mark nothing and count as "
+                f"missing, the first is {printable(self._empty[0])}; expected: not black (0) where "
+                "the defect is"
+            )
+        stray = self._stray(kinds)
+        if self._missing and (stray or len(self._missing) < self._of_defects):
+            example = self._missing[0].replace("/test/", f"/{_TRUTH}/", 1)
+            expected = PurePosixPath(example).with_suffix("").as_posix() + f"{_MASK}.png"
+            notes.append(
+                f"{category}: {len(self._missing)} {of} have no mask, the first is "
+                f"{printable(self._missing[0])}; expected {printable(expected)}"
+            )
+        if stray:
+            notes.append(
+                f"{category}: {len(stray)} files in {_TRUTH} belong to no image, the first is "
+                f"{printable(stray[0])}; expected {_TRUTH}/<defect>/<name>{_MASK}.png for "
+                "test/<defect>/<name>.png"
+            )
+        return notes
+
+    def _stray(self, kinds: Sequence[str]) -> list[str]:
+        """Files below ground_truth that are no mask of a test image, good ones included."""
+        matched: set[str] = set()
+        for kind in (*kinds, "good"):
+            part = f"{self._name}/test/{kind}"
+            stems = {_stem(name, part) for name in image_names(self._tree, part)}
+            masks = _mask_names(self._tree, f"{self._name}/{_TRUTH}/{kind}")
+            matched |= {name for stem, name in masks.items() if stem in stems}
+        folder = self._tree / self._name / _TRUTH
+        files = (path.relative_to(self._tree) for path in folder.rglob("*") if path.is_file())
+        names = (path.as_posix() for path in files if not any(p[0] == "." for p in path.parts))
+        return sorted(set(names) - matched)
 
 
 def _mask_names(tree: Path, folder: str) -> dict[str, str]:
@@ -180,12 +281,13 @@ def _stem(name: str, folder: str) -> str:
 def _wanted(tree: Path, categories: Sequence[str], options: LoadOptions) -> list[str]:
     if options.classes is None:
         return list(categories)
-    unknown = [name for name in options.classes if name not in categories]
+    keys = {printable(name): name for name in categories}
+    unknown = [key for key in options.classes if key not in keys]
     if unknown:
         raise DataError(
-            f"{tree} has no category {', '.join(unknown)}; expected of {', '.join(categories)}"
+            f"{tree} has no category {', '.join(unknown)}; expected of {', '.join(keys)}"
         )
-    return [name for name in categories if name in options.classes]
+    return [name for key, name in keys.items() if key in options.classes]
 
 
 def _labels(categories: Sequence[str], files: Iterable[ImageFile]) -> Tensor:

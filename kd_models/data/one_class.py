@@ -53,22 +53,12 @@ def one_class(
     Source: both papers' protocol; a category of MVTec has its own test images. Only the images
     that are used are converted, by `convert` as by `to_model_input`.
 
-    Raises DataError for an unknown class, and where there is no training image of it or there are
-    fewer than two normal or two novel test images: the holdout protocol halves both.
+    Raises DataError for an unknown class, and as `check_task`.
     """
     key = resolve_class(image_set.row, normal_class)
     fingerprint = image_set.fingerprint_of(key)
-    index = list(image_set.row.classes).index(key)
-    classes, defects = image_set.test.labels, image_set.test_defects
-    if defects is None:
-        tested = torch.ones_like(classes, dtype=torch.bool)
-        labels, novel = classes, classes != index
-    else:
-        tested = classes == index
-        labels = defects[tested]
-        novel = labels > 0
-    chosen = image_set.train.labels == index
-    _check(image_set, key, int(chosen.sum()), int((~novel).sum()), int(novel.sum()))
+    chosen, tested, labels = check_task(image_set, key)
+    novel = _novel(image_set, key, labels)
     names = image_set.test_names
     masks, masked = _masks(image_set, tested, image_size)
     return OneClassData(
@@ -89,16 +79,57 @@ def one_class(
     )
 
 
-def _check(image_set: ImageSet, key: str, train: int, normal: int, novel: int) -> None:
+def check_task(image_set: ImageSet, key: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Which training and which test images (bool) the task with this normal class is made of, and
+    the labels (int64) of those test images; nothing is converted.
+
+    Raises DataError where there is no training image of the class, or where there are fewer than
+    two normal or two novel test images: the holdout protocol halves both.
+    """
+    index = list(image_set.row.classes).index(key)
+    classes, defects = image_set.test.labels, image_set.test_defects
+    chosen = image_set.train.labels == index
+    tested = torch.ones_like(classes, dtype=torch.bool) if defects is None else classes == index
+    labels = classes if defects is None else defects[tested]
+    novel = _novel(image_set, key, labels)
     where = f"{image_set.name}, normal class {key}"
-    if train < 1:
+    if not chosen.any():
         raise DataError(f"{where}: no training image; expected at least 1")
-    for kind, count in (("normal", normal), ("novel", novel)):
+    for kind, count in (("normal", int((~novel).sum())), ("novel", int(novel.sum()))):
         if count < 2:
             raise DataError(
                 f"{where}: {count} {kind} test images; expected at least 2, one for each half of "
                 "the holdout protocol"
             )
+    return chosen, tested, labels
+
+
+def check_learnable(image_set: ImageSet, key: str) -> int:
+    """The number of training images of a normal class.
+
+    Raises DataError as `check_task`, and where each of them is constant.
+    """
+    chosen, *_ = check_task(image_set, key)
+    count = int(chosen.sum())
+    if _all_constant(_select(image_set.train.images, chosen)):
+        raise DataError(
+            f"{image_set.name}, normal class {key}: each of the {count} training images is of one "
+            "colour throughout, so there is nothing to learn; were they saved as they should be?"
+        )
+    return count
+
+
+def _novel(image_set: ImageSet, key: str, labels: Tensor) -> Tensor:
+    if image_set.test_defects is not None:
+        return labels > 0
+    return labels != list(image_set.row.classes).index(key)
+
+
+def _all_constant(images: Images) -> bool:
+    if isinstance(images, ImageFiles):
+        return all(file.levels is not None and file.levels.constant for file in images.files)
+    # Almost always the first image says no.
+    return all(bool((image == image[:, :1, :1]).all()) for image in images)
 
 
 def _masks(

@@ -52,7 +52,8 @@ def to_model_masks(masks: Sequence[Tensor | None], *, image_size: int) -> tuple[
     """Resizes masks as their images are: bool (N, S, S), and bool (N,), which of them there are.
 
     `masks`: bool (H, W) each, or None where there is none, which is False everywhere. To exactly
-    S x S, each pixel that of the mask's which its centre lies in ("nearest-exact").
+    S x S, each pixel that of the mask's which its centre lies in ("nearest-exact"); a mask whose
+    marks all lie between those centres is marked wherever a mark lies in a pixel.
     """
     result = torch.zeros(len(masks), image_size, image_size, dtype=torch.bool)
     known = torch.zeros(len(masks), dtype=torch.bool)
@@ -61,9 +62,12 @@ def to_model_masks(masks: Sequence[Tensor | None], *, image_size: int) -> tuple[
         if mask is None:
             continue
         known[index] = True
+        wanted, stored = (image_size, image_size), mask[None, None]
         result[index] = functional.interpolate(
-            mask[None, None].to(torch.uint8), size=(image_size, image_size), mode="nearest-exact"
+            stored.to(torch.uint8), size=wanted, mode="nearest-exact"
         )[0, 0].bool()
+        if mask.any() and not result[index].any():
+            result[index] = functional.adaptive_max_pool2d(stored.float(), wanted)[0, 0].bool()
     return result, known
 
 

@@ -1,10 +1,23 @@
-"""One image file to a tensor."""
+"""One image file to a tensor.
+
+Formats with up to 8 bits a sample are read as Pillow reads them. What a file with 16 bits means by
+its values it does not say: cameras of 10, 12 or 14 bits store theirs unscaled. So their range is
+that of the bits in use, its ``depth``: as a dataset's training images have it, kept with the
+student, and the same wherever it scores (:func:`depth_in_use`).
+"""
 
 import io
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -17,20 +30,91 @@ _FORMATS = (
 SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
 """File suffixes, in lower case, by which a folder dataset knows its images."""
 
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits a sample that cameras have."""
+FULL_DEPTH = DEPTHS[-1]
+
+MAX_MEGAPIXELS = 179.0
+"""Most millions of pixels an image may have, unless asked for: Pillow's own limit."""
+
 _GREY = ("1", "L", "LA", "La")
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
+_OPENING = threading.Lock()
 
 
-def read_image(path: Path | str) -> Tensor:
+class Levels(NamedTuple):
+    """Which values an image's pixels have, as stored."""
+
+    low: int
+    high: int
+    deep: bool
+    """whether a sample has 16 bits"""
+    constant: bool
+    """whether all pixels are one colour"""
+
+
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """An image as stored: ``pixels`` uint8 or uint16, (H, W) or (H, W, 3).
+
+    ``opacity``: (H, W) from 0 to 1, of images with 16 bits that have transparency.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    opacity: NDArray[np.float64] | None = None
+
+    @property
+    def deep(self) -> bool:
+        return self.pixels.dtype == np.uint16
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def levels(self) -> Levels:
+        constant = bool((self.pixels == self.pixels[:1, :1]).all())
+        return Levels(int(self.pixels.min()), int(self.pixels.max()), self.deep, constant)
+
+    def to_tensor(self, depth: int = FULL_DEPTH) -> Tensor:
+        """uint8 (C, H, W), C 1 or 3; 16 bits are scaled so that ``depth`` bits span 0 to 255, and
+        what is above them is white."""
+        pixels = self.pixels
+        if self.deep:
+            scaled = pixels * (255 / (2**depth - 1))
+            if self.opacity is not None:
+                share = self.opacity[..., None] if scaled.ndim == 3 else self.opacity
+                scaled = scaled * share + 255 * (1 - share)
+            pixels = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+        tensor = torch.from_numpy(pixels)
+        return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
+
+
+def depth_in_use(highest: int) -> int:
+    """The fewest bits of `DEPTHS` that hold a value."""
+    return next(depth for depth in DEPTHS if highest < 2**depth or depth == FULL_DEPTH)
+
+
+def read_image(
+    path: Path | str, *, depth: int = FULL_DEPTH, max_megapixels: float = MAX_MEGAPIXELS
+) -> Tensor:
     """Reads an image file in any common format: uint8 (C, H, W), C 1 for grey and 3 for colour.
 
     Turned as its EXIF orientation says; palettes looked up; transparency laid on white, since the
-    colour stored under it means nothing; 16 bits cut to their upper 8, as Pillow does for 16-bit
-    RGB; the first frame where there are several.
+    colour stored under it means nothing; the first frame where there are several. `depth`: the
+    bits in use of a file with 16 bits a sample; those become 8.
 
-    Raises UnreadableImage, naming the file, where it is missing, damaged or no such image.
+    Raises UnreadableImage, naming the file, where it is missing, damaged, no such image, or
+    larger than `max_megapixels`.
     """
+    return read_raw(path, max_megapixels=max_megapixels).to_tensor(depth)
+
+
+def read_raw(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> RawImage:
+    """`read_image`, not yet scaled to 8 bits."""
     path = Path(path)
-    return decode(read_bytes(path), path)
+    return decode(read_bytes(path), path, max_megapixels=max_megapixels)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -41,15 +125,52 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableImage(f"{path} cannot be read: {error.strerror}") from error
 
 
-def decode(content: bytes, path: Path, behind: str = "white") -> Tensor:
-    """`read_image` on bytes already read; `path` is for the message.
+def decode(content: bytes, path: Path, *, max_megapixels: float | None = None) -> RawImage:
+    """`read_image` on bytes already read, not yet scaled; `path` is for the message."""
+    with _opened(content, path, max_megapixels) as image:
+        return _raw(image, content, "white")
 
-    `behind`: the colour that transparency is laid on.
+
+def decode_mask(content: bytes, path: Path, *, max_megapixels: float | None = None) -> Tensor:
+    """bool (H, W): True where a mask marks a defect; `path` is for the message.
+
+    That is where it is not zero, whatever the value: tools write 1, 100 or 255, in 8 or 16 bits,
+    or a palette's colour. What is transparent is not marked. A JPEG's edges ring, so it marks from
+    half of its highest value.
+
+    Raises as `decode`.
     """
+    with _opened(content, path, max_megapixels) as image:
+        lossy = image.format in _LOSSY
+        if image.mode in ("I", "F"):  # of any range: here only zero counts
+            values = np.asarray(ImageOps.exif_transpose(image))
+            if not np.isfinite(values).all():
+                raise ValueError("some of its values are not finite")
+            return torch.from_numpy(values != 0)
+        indices = np.asarray(ImageOps.exif_transpose(image)) if image.mode == "P" else None
+        values = _raw(image, content, "black").pixels
+        values = values.max(-1) if values.ndim == 3 else values
+        least = values.max() / 2 if lossy else 0.5
+        marked = (values >= least) & (values > 0)
+        if indices is not None and not marked.any():
+            marked = indices != 0  # a palette that is black throughout
+        return torch.from_numpy(marked)
+
+
+@contextmanager
+def _opened(content: bytes, path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
+    """Around decoding: whatever goes wrong inside is UnreadableImage, naming the file."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return _to_tensor(image, behind)
-    except MemoryError:
+        with _open(content) as image:
+            megapixels = image.width * image.height / 1e6
+            if max_megapixels is not None and megapixels > max_megapixels:
+                raise ValueError(
+                    f"it has {megapixels:.0f} megapixels, and max_megapixels, which keeps small "
+                    f"files from filling the memory, is {max_megapixels:g}; raise it if the image "
+                    "is meant to be so large"
+                )
+            yield image
+    except (MemoryError, UnreadableImage):
         raise
     # Pillow's decoders raise anything at all on damaged files: OSError, SyntaxError, struct.error.
     except Exception as error:
@@ -59,20 +180,57 @@ def decode(content: bytes, path: Path, behind: str = "white") -> Tensor:
         raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
 
 
-def _to_tensor(image: Image.Image, behind: str) -> Tensor:
+def _open(content: bytes) -> Image.Image:
+    # Pillow has one limit for the whole process. Ours is a setting, and its message names it.
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _raw(image: Image.Image, content: bytes, behind: str) -> RawImage:
     # Asked for before the orientation is applied: the turned copy forgets its format.
-    sixteen_bit = image.mode.startswith("I;16") or (
-        image.mode == "I" and image.format in ("PNG", "PPM")
-    )
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return RawImage(np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16))
+    if any(rawmode.endswith((";16B", ";16L", ";16N")) for rawmode in _rawmodes(image)):
+        return _deep_colour(image, content)
     image = ImageOps.exif_transpose(image)
-    if sixteen_bit:
-        # Pillow's own convert("L") would clip everything above 255 to white.
-        return torch.from_numpy((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))[None]
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixels have no fixed range; save it with 8 or 16 bits")
     wanted = "L" if image.mode in _GREY else "RGB"
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, behind), rgba).convert("RGB")
-    pixels = torch.from_numpy(np.array(image.convert(wanted)))
-    return pixels[None] if wanted == "L" else pixels.permute(2, 0, 1).contiguous()
+    return RawImage(np.array(image.convert(wanted)))
+
+
+def _rawmodes(image: Image.Image) -> list[str]:
+    """How Pillow will unpack the file, such as "RGB;16B", for each of its tiles."""
+    arguments = [tile.args for tile in getattr(image, "tile", [])]
+    return [str(args[0] if isinstance(args, tuple) and args else args) for args in arguments]
+
+
+_OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def _deep_colour(image: Image.Image, content: bytes) -> RawImage:
+    """Pillow keeps the upper byte of 16-bit colour alone. Unpacked as if its bytes were in the
+    other order, it keeps the lower."""
+    lower = _open(content)
+    tiles = []
+    for tile in lower.tile:  # type: ignore[attr-defined]
+        rawmode = tile.args[0] if isinstance(tile.args, tuple) else tile.args
+        if image.mode not in ("RGB", "RGBA") or not rawmode.startswith(("RGB;", "RGBA;", "RGBX;")):
+            raise ValueError(f"16-bit pixels of this kind ({rawmode}) are not read; save it as RGB")
+        other = rawmode[:-1] + _OTHER_BYTE[rawmode[-1]]
+        args = (other, *tile.args[1:]) if isinstance(tile.args, tuple) else other
+        tiles.append(tile._replace(args=args))
+    lower.tile = tiles  # type: ignore[attr-defined]
+    high, low = (
+        np.array(ImageOps.exif_transpose(each)).astype(np.uint16) for each in (image, lower)
+    )
+    values = high << 8 | low
+    opacity = values[..., 3] / 65535 if values.shape[-1] == 4 else None
+    return RawImage(np.ascontiguousarray(values[..., :3]), opacity)

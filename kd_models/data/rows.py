@@ -3,6 +3,8 @@
 import difflib
 import functools
 import os
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,9 +12,11 @@ from kd_models.data.digits import load_digits
 from kd_models.data.errors import DataError
 from kd_models.data.folder import load_folder
 from kd_models.data.idx_sets import load_fmnist, load_mnist
-from kd_models.data.image_set import DatasetRow, LoadOptions, Splits
+from kd_models.data.image_set import DatasetRow, Splits
 from kd_models.data.mvtec import CATEGORIES, find_categories, load_categories, load_mvtec
+from kd_models.data.options import LoadOptions
 from kd_models.data.torchvision_sets import load_cifar10, load_stl10, load_svhn
+from kd_models.names import original, printable
 
 _FOLDER = "folder:"
 _MVTEC = "mvtec:"
@@ -41,7 +45,7 @@ def _mvtec_row(
         name=name,
         channels=3,
         image_size=128,
-        classes={category: category for category in categories},
+        classes={name: name for name in map(printable, categories)},
         student_widths=_CIFAR_STUDENT,
         load=load,
     )
@@ -107,8 +111,8 @@ def dataset_row(name: str) -> DatasetRow:
     """The row of a built-in dataset, or of "folder:PATH" or "mvtec:PATH".
 
     PATH is taken from the current folder where it is relative, and `~` is expanded: the row's
-    name holds it in full. Whether it is there, `load` finds out; but the classes of "mvtec:PATH"
-    are the categories that are there now.
+    name holds it in full, as `names.printable` spells it, and so do its classes. Whether it is
+    there, `load` finds out; but the classes of "mvtec:PATH" are the categories that are there now.
 
     Raises DataError for an unknown name, with the valid ones and the nearest, and where
     "mvtec:PATH" has no category.
@@ -119,7 +123,7 @@ def dataset_row(name: str) -> DatasetRow:
         path = _path(name, _MVTEC)
         tree, categories = find_categories(path)
         load = functools.partial(_load_categories, tree, categories)
-        return _mvtec_row(f"{_MVTEC}{path}", categories, load)
+        return _mvtec_row(f"{_MVTEC}{printable(str(path))}", categories, load)
     try:
         return DATASETS[name]
     except KeyError:
@@ -128,36 +132,85 @@ def dataset_row(name: str) -> DatasetRow:
 
 
 def resolve_class(row: DatasetRow, value: str | int) -> str:
-    """The canonical key of a class given by key, index or display name (in any case).
+    """The canonical key of a class given by key, display name (in any case), or index.
 
-    Raises DataError for an unknown class, with the valid ones and the nearest.
+    A number is an index only where no class has it for a name. Names in the spelling of the file
+    system are found too (see `names.printable`).
+
+    Raises DataError for an unknown class, with the valid ones and the nearest, and for one that
+    may mean several.
     """
+    found = _by_name(row, value)
+    if len(found) == 1:
+        return found[0]
     keys = list(row.classes)
-    if isinstance(value, int):
-        # A bool is an int: a YAML "yes" must not be class 1.
-        if not isinstance(value, bool) and 0 <= value < len(keys):
+    if found:
+        raise DataError(
+            f"{row.name}: class {value!r} may mean {' or '.join(found)}; "
+            "write the name in full, as the folder is spelled"
+        )
+    # A bool is an int: true must not be class 1.
+    if isinstance(value, int) and not isinstance(value, bool):
+        alike = [key for key in keys if _number(key) == value]
+        if alike:
+            index = f", or the one with index {value}" if 0 <= value < len(keys) else ""
+            raise DataError(
+                f"{row.name}: class {value} may mean {' or '.join(alike)}{index}; "
+                f"put the name in quotes, such as {alike[0]!r}"
+            )
+        if 0 <= value < len(keys):
             return keys[value]
-    else:
-        wanted = value.strip().casefold()
-        for key, display in row.classes.items():
-            if wanted in (key.casefold(), display.casefold()):
-                return key
     valid = [key if key == name else f"{key} ({name})" for key, name in row.classes.items()]
     # An index that is out of range is near to nothing.
     names = [*keys, *row.classes.values()] if isinstance(value, str) else []
     raise DataError(f"{row.name} has no class {value!r}; {_choices(str(value), valid, names)}")
 
 
+def _by_name(row: DatasetRow, value: str | int) -> list[str]:
+    """The keys of all classes that a name means: of that with this key, else of those spelled so,
+    else of those spelled so in any case."""
+    if isinstance(value, bool):
+        return []
+    given, spelled = str(value), printable(str(value))
+    if given in row.classes:
+        return [given]
+    found = [key for key, name in row.classes.items() if spelled == key or name in (given, spelled)]
+    if found or isinstance(value, int):
+        return found
+    wanted = _folded(value)
+    return [k for k, name in row.classes.items() if wanted in (_folded(k), _folded(name))]
+
+
+def _folded(name: str) -> str:
+    """Without case, spaces around, and the ways that Unicode has to write one letter."""
+    return unicodedata.normalize("NFC", printable(name.strip()).casefold())
+
+
+def _number(name: str) -> int | None:
+    return int(name) if re.fullmatch(r"[-+]?[0-9]{1,9}", name) else None
+
+
 def _path(name: str, prefix: str) -> Path:
-    path = name.removeprefix(prefix)
-    if not path.strip():
+    given = name.removeprefix(prefix)
+    if not given.strip():
         raise DataError(f"'{prefix}' names no folder; expected {prefix}PATH")
-    return Path(os.path.abspath(Path(path).expanduser()))
+    # Also as `printable` spells it: that is how every table and message of ours does.
+    path, other = (
+        Path(os.path.abspath(os.path.expanduser(text))) for text in (given, original(given))
+    )
+    if path == other or not other.exists():
+        return path
+    if path.exists():
+        raise DataError(
+            f"{name} may mean two folders, since a backslash also begins the code of a character "
+            "that cannot be printed: double each backslash that is one"
+        )
+    return other
 
 
 def _folder_row(root: Path) -> DatasetRow:
     return DatasetRow(
-        name=f"{_FOLDER}{root}",
+        name=f"{_FOLDER}{printable(str(root))}",
         channels=3,
         image_size=32,
         classes={"normal": "normal"},

@@ -8,7 +8,8 @@ import torch
 
 from kd_models.data.fetch import Files, fetching
 from kd_models.data.fingerprint import array_splits
-from kd_models.data.image_set import LoadOptions, Split, Splits
+from kd_models.data.image_set import Split, Splits
+from kd_models.data.options import LoadOptions
 
 
 def load_cifar10(root: Path, options: LoadOptions) -> Splits:

@@ -86,14 +86,14 @@ class FolderKit(Kit):
     def die_while_writing(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         from orchestrator import store
 
-        write = store._write_atomically
+        write = store._write
 
         def write_or_die(path: Path, data: bytes) -> None:
             if path.name == name:
                 raise Died
             write(path, data)
 
-        monkeypatch.setattr(store, "_write_atomically", write_or_die)
+        monkeypatch.setattr(store, "_write", write_or_die)
 
     def _folder(self, key: str) -> Path:
         return self.root / "store/stages" / key[:2] / key
@@ -292,6 +292,15 @@ def test_many_writers_of_one_stage_end_in_one_whole_stage(kit: Kit) -> None:
             written.result()
     assert kit.store().has(KEY)
     assert kit.names(KEY) == {MANIFEST, *big}
+
+
+def test_of_unequal_writers_one_wins_whole(kit: Kit) -> None:
+    """Two sweeps that train the same stage at once differ by rounding."""
+    versions = [{"a": bytes([n]) * 50_000, "b": bytes([n]) * 50_000} for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda files: kit.store().write(KEY, files), versions * 4))
+    assert kit.store().has(KEY)
+    assert {name: kit.store().read(KEY, name) for name in ("a", "b")} in versions
 
 
 def test_a_reader_sees_nothing_or_everything_while_others_write(kit: Kit) -> None:

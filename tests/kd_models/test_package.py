@@ -119,7 +119,7 @@ def test_per_image_normalisation_travels_too(
     learner, images = make_learner("alone", normalisation="per-image"), draw_images(3)
     network = NetworkConfig(channels=1, widths=(1, 2, 4), normalisation="per-image")
     weights = learner.networks["student.generator"].state_dict()
-    Package(config(detector=GanDetector(network=network, distance="mse")), weights).save(tmp_path)
+    Package(config(detector=GanDetector(network=network, distance="l2")), weights).save(tmp_path)
     assert torch.equal(Package.load(tmp_path).score(images), learner.score(images, World()))
 
 

@@ -280,26 +280,6 @@ def test_a_damaged_teacher_is_refused(copied: Path) -> None:
         Package.load(copied)
 
 
-def test_a_package_from_when_there_was_one_method_still_loads(logged: Any, tmp_path: Path) -> None:
-    run = logged.run_of("kdgan-2")
-    new = Path(logged.client.download_artifacts(run.info.run_id, "package"))
-    config = json.loads((new / "config.json").read_text())
-    detector, axes = config.pop("detector"), config.pop("axes")
-    for name in list(config["measured"]):
-        if "latency" in name or name.startswith("student_"):
-            del config["measured"][name]
-    old = {**config, **detector, "format": 1, "structure": axes["structure"]}
-    assert old.keys() >= {"method", "structure", "network", "distance"}
-    (tmp_path / "weights.safetensors").symlink_to(new / "weights.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps(old))
-    package = Package.load(tmp_path)
-    assert package.config.format == 2
-    assert package.config.axes == {"structure": "kdgan-2"}
-    assert package.config.measured.latency_ms is None
-    images = torch.linspace(-1, 1, 2 * 32 * 32).view(2, 1, 32, 32)
-    assert torch.equal(package.score(images), Package.load(new).score(images))
-
-
 # Choosing and registering
 
 

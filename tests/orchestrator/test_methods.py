@@ -259,7 +259,8 @@ def test_keys_are_what_they_always_were() -> None:
 def test_key_is_the_hash_of_the_identity() -> None:
     stage = student_of(planned())
     assert stage.key == sha256(canonical_json(stage.identity))
-    assert StageConfig.model_validate(stage.identity["config"]) == stage.config
+    text = canonical_json(stage.identity["config"])
+    assert StageConfig.model_validate_json(text) == stage.config
 
 
 RESULT_BEARING: dict[str, Any] = {
@@ -283,6 +284,7 @@ RESULT_BEARING: dict[str, Any] = {
 RESULT_FREE: dict[str, Any] = {
     "name": "other",
     "unreadable_images": "skip",
+    "max_megapixels": 500,
     "evaluation.protocol": "paper",
     "evaluation.every": 2,
     "resources.workers": 2,
@@ -383,7 +385,6 @@ def test_where_a_tree_of_categories_lies_is_no_part_of_the_key(
     [
         ({"training": {}}, {"training": {"epochs": 100}}),
         ({}, {"lambdas": [0.01]}),
-        ({}, {"lambdas": ["1e-2"]}),
         ({"lambdas": [1]}, {"lambdas": [1.0]}),
         ({}, {"image_size": 32}),
         ({}, {"placements": ["eca"], "student_widths": ["lightweight"]}),
@@ -477,7 +478,7 @@ def test_a_list_of_methods_is_a_mistake_like_any_other(complaint: Complaint) -> 
             "placements: 'eca-al' is no placement; the placements are mkdad, eca, eca-all, "
             "eca-null, se, scse; did you mean eca-all?",
         ),
-        ({"placements": []}, "placements: Tuple should have at least 1 item"),
+        ({"placements": []}, "placements: List should have at least 1 item"),
         (
             {"student_widths": ["lightwieght"]},
             "student_widths.0: Input should be 'lightweight' or 'full', not 'lightwieght'; "
@@ -503,14 +504,14 @@ def test_a_list_of_methods_is_a_mistake_like_any_other(complaint: Complaint) -> 
             "each once",
         ),
         ({"scoring_layers": [3, 3]}, "scoring_layers is [3, 3]; expected some of the max-pools"),
-        ({"scoring_layers": []}, "scoring_layers: Tuple should have at least 1 item"),
+        ({"scoring_layers": []}, "scoring_layers: List should have at least 1 item"),
         ({"image_size": 16}, "image_size: Input should be greater than or equal to 32, not 16"),
         (
             {"image_size": "papr"},
             "image_size: Input should be 'paper', not 'papr'; did you mean paper?",
         ),
         ({"lambdas": [-0.1]}, "lambdas.0: Input should be greater than or equal to 0, not -0.1"),
-        ({"lambdas": 0.1}, "lambdas: Input should be a valid tuple, not 0.1"),
+        ({"lambdas": 0.1}, "lambdas: Input should be a valid list, not 0.1"),
         (
             {"training": {"epochs": 0}},
             "training.epochs: Input should be greater than or equal to 1, not 0",

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_model_name
 
 from kd_models.data import ImageSet, one_class
 from kd_models.metrics import auroc
@@ -191,14 +192,53 @@ def test_a_model_is_named_by_sweep_dataset_and_class() -> None:
 @pytest.mark.parametrize(
     ("folder", "pattern"),
     [
-        ("/data/parts", r"s\.parts-\w+\.normal"),
-        ("/data/my parts: new", r"s\.my-parts-new-\w+\.normal"),
-        ("/data/a+b (1)", r"s\.a-b-1-+\w+\.normal"),
-        ("/data/ü", r"s\.-+\w+\.normal"),
+        ("/data/parts", r"s\.parts-[0-9a-f]{8}\.normal"),
+        ("/data/my parts: new", r"s\.my-parts-new-[0-9a-f]{8}\.normal"),
+        ("/data/a+b (1)", r"s\.a-b-1--[0-9a-f]{8}\.normal"),
+        ("/data/ü", r"s\.ü-[0-9a-f]{8}\.normal"),
+        ("/data/v1.2", r"s\.v1-2-[0-9a-f]{8}\.normal"),
+        ("/", r"s\.-[0-9a-f]{8}\.normal"),
     ],
 )
 def test_a_folders_name_loses_what_the_registry_does_not_allow(folder: str, pattern: str) -> None:
     assert re.fullmatch(pattern, registered_name(f"folder:{folder}"))
+
+
+@pytest.mark.parametrize(
+    ("normal_class", "pattern"),
+    [
+        ("metal_nut", "metal_nut"),
+        ("螺丝", "螺丝"),
+        ("screw [m4]", "screw-m4--[0-9a-f]{8}"),
+        ("🔩", "--[0-9a-f]{8}"),
+        (r"\xff", "-xff-[0-9a-f]{8}"),
+        ("a.b", "a-b-[0-9a-f]{8}"),
+        ("a-b-01234567", "a-b-01234567-[0-9a-f]{8}"),
+        ("x" * 300, "x{60}-[0-9a-f]{8}"),
+    ],
+)
+def test_a_classes_name_too_and_then_ends_in_a_hash(normal_class: str, pattern: str) -> None:
+    assert re.fullmatch(pattern, registered_name("digits", normal_class).removeprefix("s.digits."))
+
+
+PARTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12) | st.from_regex(
+    r"[a-z.-]{1,4}(-[0-9a-f]{8})?", fullmatch=True
+)
+
+
+@given(st.sets(st.tuples(st.from_regex(r"[a-c][a-c.-]{,3}", fullmatch=True), PARTS, PARTS)))
+def test_models_have_names_of_their_own_that_the_registry_takes(
+    students: set[tuple[str, str, str]],
+) -> None:
+    names = {
+        Choice(f"mvtec:/{dataset}", normal_class, None, 0).registered_name(sweep)
+        for sweep, dataset, normal_class in students
+    }
+    assert len(names) == len(students)
+    for name in names:
+        _validate_model_name(name)
+        assert len(name) <= 256
+        assert re.fullmatch(r"[\w.-]+", name)
 
 
 @pytest.mark.parametrize("kind", ["folder", "mvtec"])
@@ -287,6 +327,7 @@ def test_a_version_says_what_it_is(registered: Any, runs: dict[str, Any]) -> Non
     assert tags["protocol"] == "holdout"
     assert tags["run_id"] == run.info.run_id
     assert json.loads(tags["preprocessing"]) == {
+        "depth": 16,
         "image_size": 32,
         "channels": 1,
         "resize": "bilinear",

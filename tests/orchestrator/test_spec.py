@@ -1,5 +1,7 @@
 """The sweep file: every mistake is answered with file, setting and what was expected."""
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kd_models.data import dataset_row
 from kd_models.recipe import Recipe
 from orchestrator.errors import UserError
 from orchestrator.methods import PkdganSpec
@@ -129,7 +132,7 @@ def test_any_misspelt_recipe_setting_is_named(name: str, at: int, letter: str) -
         ),
         (
             {"distance": "l22"},
-            "distance: Input should be 'mse' or 'l2', not 'l22'; did you mean l2?",
+            "distance: Input should be 'l2' or 'mse', not 'l22'; did you mean l2?",
         ),
         (
             {"method": "pkd"},
@@ -176,7 +179,7 @@ def test_a_step_that_is_no_students_chain_is_no_structure(
         ({"training": {"betas": [0.5, 1]}}, "training.betas.1", "less than 1"),
         ({"training": 5}, "training", "dictionary"),
         ({"teacher": {"widths": [1, 2, 0]}}, "teacher.widths.2", "greater than or equal to 1"),
-        ({"datasets": "digits"}, "datasets", "tuple"),
+        ({"datasets": "digits"}, "datasets", "valid list"),
         ({"datasets": []}, "datasets", "at least 1 item"),
         ({"structures": []}, "structures", "at least 1 item"),
         ({"seeds": []}, "seeds", "at least 1 item"),
@@ -322,7 +325,9 @@ def test_override_without_key_or_value(complaint: Callable[..., str], override: 
 
 
 def test_override_that_is_not_yaml(complaint: Callable[..., str]) -> None:
-    assert complaint(["seeds=[1"]) == "--set seeds=[1: '[1' is not a YAML value"
+    assert complaint(["seeds=[1"]) == (
+        "--set seeds=[1: '[1' is not a YAML value (expected ',' or ']', but got '<stream end>')"
+    )
 
 
 @pytest.mark.parametrize("override", ["name.x=3", "structures.0=kdgan-3", "training.lr.x=1"])
@@ -477,4 +482,137 @@ def test_an_absolute_root_is_fine_in_a_ray_job(read: Read) -> None:
 
 
 def test_a_relative_root_is_fine_elsewhere(read: Read) -> None:
-    assert read(storage={"root": "runs"}).storage.root_path == Path("runs")
+    assert read(storage={"root": "runs"}).storage.root_path == Path("runs").absolute()
+
+
+# What nobody wrote
+
+FILE = """
+name: a
+datasets: [digits]
+normal_classes: [0]
+structures: [kdgan-2]
+"""
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Callable[[str], str]:
+    """What is said of a file with these lines added."""
+
+    def run(lines: str) -> str:
+        path = tmp_path / "a.yaml"
+        path.write_text(FILE + lines)
+        with pytest.raises(SpecError) as caught:
+            read_spec(path)
+        return str(caught.value).replace(str(path), "a.yaml")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        (
+            "training: {epochs: true}",
+            "training.epochs: Input should be a valid integer, not True",
+        ),
+        (
+            "training: {epochs: 010}",
+            "training.epochs: Input should be a valid integer, not '010'; numbers are decimal",
+        ),
+        ("training: {epochs: 1_0}", "training.epochs: Input should be a valid integer, not '1_0'"),
+        ("training: {epochs: 1:2}", "training.epochs: Input should be a valid integer, not '1:2'"),
+        ("training: {epochs: '5'}", "training.epochs: Input should be a valid integer, not '5'"),
+        ("training: {epochs: 5.0}", "training.epochs: Input should be a valid integer, not 5.0"),
+        ("training: {lr: true}", "training.lr: Input should be a valid number, not True"),
+        ("teacher: {joint: 1}", "teacher.joint: Input should be a valid boolean, not 1"),
+        ("teacher: {joint: yes}", "teacher.joint: Input should be a valid boolean, not 'yes'"),
+        ("seeds: [true]", "seeds.0: Input should be a valid integer, not True"),
+        ("resources: {lanes: true}", "resources.lanes: Input should be"),
+        ("storage: {root: ''}", "storage.root: String should have at least 1 character"),
+        ("storage: {root: 1}", "storage.root: Input should be a valid string, not 1; text that"),
+        ("distance: 2", "distance: Input should be 'l2' or 'mse', not 2"),
+        ("training: {lr: 1}\ntraining: {epochs: 2}", "training is given twice, in line 6 and in"),
+        ("seeds: 2024-01-01", "seeds: Input should be a valid list, not '2024-01-01'"),
+    ],
+)
+def test_a_value_that_looks_like_another_is_refused(
+    said: Callable[[str], str], lines: str, line: str
+) -> None:
+    assert line in said(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [("[01]", ("01",)), ("[1:2, 0x1]", ("1:2", "0x1")), ("[no, 1e3x]", ("no", "1e3x"))],
+)
+def test_a_class_is_the_text_that_was_written(
+    tmp_path: Path, text: str, classes: tuple[str, ...]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(FILE.replace("[0]", text))
+    assert read_spec(path).normal_classes == classes
+
+
+@pytest.mark.parametrize("text", ["1.5", "true", "null", "1e3"])
+def test_a_class_that_is_read_as_no_text_needs_quotes(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(FILE.replace("[0]", f"[{text}]"))
+    with pytest.raises(SpecError, match="looks like a number, true, false or null needs quotes"):
+        read_spec(path)
+    path.write_text(FILE.replace("[0]", f"['{text}']"))
+    assert read_spec(path).normal_classes == (text,)
+
+
+def test_an_override_is_read_alike(complaint: Callable[..., str]) -> None:
+    assert "training.epochs: Input should be a valid integer, not '010'" in complaint(
+        ["training.epochs=010"]
+    )
+    assert "a is given twice, in line 1 and in line 1" in complaint(["training={a: 1, a: 2}"])
+
+
+def test_an_override_changes_one_of_two_groups_that_an_alias_shares(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(FILE + "training: &t {epochs: 5}\nteacher: {training: *t}\n")
+    spec = read_spec(path, ["training.epochs=7"])
+    assert (spec.training.epochs, spec.teacher.training.epochs) == (7, 5)
+
+
+@pytest.mark.parametrize("name", ["default", "Default", "x" * 101])
+def test_a_name_that_mlflow_has_or_cannot_hold_is_refused(
+    complaint: Callable[..., str], name: str
+) -> None:
+    assert complaint(name=name).startswith("a.yaml: name: ")
+
+
+def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("KD_HOME", "")
+    assert StorageSpec().root_path == Path("/home/somebody/kd-sweeps")
+
+
+@pytest.mark.parametrize(
+    ("root", "reason"), [("/a\udcff", "is not UTF-8"), ("/a?b", "what follows the question mark")]
+)
+def test_a_home_that_no_database_can_lie_in_is_refused(
+    monkeypatch: pytest.MonkeyPatch, root: str, reason: str
+) -> None:
+    monkeypatch.setenv("KD_HOME", root)
+    with pytest.raises(ValidationError, match=reason):
+        StorageSpec()
+
+
+def test_names_that_are_not_utf8_are_kept_in_a_spelling_that_is(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    (place / os.fsdecode(b"\xff/train/good")).mkdir(parents=True)
+    spec = PkdganSpec.model_validate(
+        {
+            **SMALLEST,
+            "datasets": [f"mvtec:{place}"],
+            "normal_classes": {f"mvtec:{place}": [os.fsdecode(b"\xff")]},
+        }
+    )
+    assert spec.datasets == (rf"mvtec:{tmp_path}/caf\xe9",)
+    assert spec.normal_classes == {spec.datasets[0]: (r"\xff",)}
+    json.dumps(spec.model_dump(mode="json")).encode()
+    assert list(dataset_row(spec.datasets[0]).classes) == [r"\xff"]

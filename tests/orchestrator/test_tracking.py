@@ -2,9 +2,13 @@
 
 import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from kd_models.data import ImageSet, one_class
 from kd_models.package import Package
 from orchestrator.plan import Plan, Stage
 from orchestrator.record import read_history, read_scores
+from orchestrator.registry import Limits, choose, fetch, finished_candidates, register
 from orchestrator.report import candidates_table, render_plain
 from orchestrator.results import CandidateResult, judge, result_of
 from orchestrator.spec import StorageSpec
@@ -520,3 +525,137 @@ def test_a_deleted_experiment_is_said(
     with pytest.raises(TrackingError) as caught:
         sweep()
     assert f"the MLflow experiment {plan.spec.name} was deleted; restore it" in str(caught.value)
+
+
+# Others at the same time
+
+
+MAKE = """
+import sys, time
+from orchestrator.tracking import connect
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+client = connect(sys.argv[1])
+client.set_experiment_tag("0", sys.argv[3], "was here")
+"""
+
+
+def test_a_database_that_many_create_at_once_is_whole(tmp_path: Path) -> None:
+    """MLflow's own creation, run by two processes at once, breaks the database for good."""
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    start = str(time.time() + 12)  # once all have imported what they need
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAKE, uri, start, f"process{n}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for n in range(4)
+    ]
+    ended = [(p.communicate(timeout=300)[1], p.returncode) for p in processes]
+    assert [code for _, code in ended] == [0] * 4, ended
+    experiment = connect(uri).get_experiment("0")
+    assert {f"process{n}" for n in range(4)} <= experiment.tags.keys()
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "mlflow.db",
+        "mlflow.db.lock",
+    ]
+
+
+def test_a_creation_that_died_is_done_again(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / ".mlflow.db.unfinished").write_text("half a database")
+    client = connect(f"sqlite:///{tmp_path}/mlflow.db")
+    (default,) = client.search_experiments()
+    # Nothing of ours is logged there, but what a person logs goes to this home.
+    assert default.artifact_location.startswith((tmp_path / "mlartifacts").as_uri())
+
+
+def test_two_sweeps_of_one_name_share_their_runs(
+    sweep: Callable[..., tuple[Tracker, Plan]], storage: StorageSpec
+) -> None:
+    (first, plan), (second, _) = sweep(), sweep()  # both before either has logged a stage
+    assert first.experiment_id == second.experiment_id
+    with ThreadPoolExecutor(2) as pool:
+        list(
+            pool.map(
+                lambda tracker: [tracker.reopen(stage) for stage in plan.stages.values()],
+                (first, second),
+            )
+        )
+    client = connect(storage.mlflow_uri)
+    assert len(client.search_runs([first.experiment_id])) == len(plan.stages) + 1
+
+
+# A home that moved
+
+
+def home_at(root: Path) -> StorageSpec:
+    # MLflow leaves the address of the last database in the environment.
+    return StorageSpec(root=str(root), tracking_uri=f"sqlite:///{root}/mlflow.db")
+
+
+@pytest.fixture
+def home(tmp_path: Path, trained: Any, finish_all: Callable[..., None]) -> StorageSpec:
+    """A home of its own with one sweep logged whole."""
+    storage = home_at(tmp_path / "home")
+    spec = trained.plan.spec.model_copy(update={"storage": storage})
+    plan = replace(trained.plan, spec=spec)
+    finish_all(Tracker(plan, trained.store, storage), plan, trained.store)
+    return storage
+
+
+def again(storage: StorageSpec, trained: Any) -> Tracker:
+    spec = trained.plan.spec.model_copy(update={"storage": storage})
+    return Tracker(replace(trained.plan, spec=spec), trained.store, storage)
+
+
+@pytest.mark.parametrize("leaves", ["moved", "copied"])
+def test_a_home_that_moved_is_said_with_what_to_do(
+    home: StorageSpec, trained: Any, tmp_path: Path, leaves: str
+) -> None:
+    new = tmp_path / "new home"
+    (Path.rename if leaves == "moved" else shutil.copytree)(home.root_path, new)
+    storage = home_at(new)
+    client = connect(storage.mlflow_uri)
+    remedy = f"ln -s '{new}' {home.root_path}"
+    with pytest.raises(TrackingError) as caught:
+        again(storage, trained)
+    assert remedy in str(caught.value)
+    with pytest.raises(TrackingError) as caught:
+        finished_candidates(client, "tiny")
+    assert remedy in str(caught.value)
+    assert ("is not there" in str(caught.value)) == (leaves == "moved")
+
+
+def test_the_remedy_is_one(home: StorageSpec, trained: Any, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    home.root_path.rename(new)
+    home.root_path.symlink_to(new)
+    storage = home_at(new)
+    again(storage, trained)
+    client = connect(storage.mlflow_uri)
+    runs = finished_candidates(client, "tiny")
+    (choice, *_) = choose(runs, Limits())
+    register(client, "tiny", choice)
+    fetch(client, "tiny.digits.0", tmp_path / "mine")
+    again(home, trained)
+    home.root_path.unlink()
+    with pytest.raises(TrackingError, match="ln -s"):
+        fetch(client, "tiny.digits.0", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["a b", "100% #1", "[x]", "螺丝", "a'b", "a;b&c"])
+def test_a_home_may_have_any_name(tmp_path: Path, trained: Any, name: str) -> None:
+    storage = home_at(tmp_path / name)
+    tracker = again(storage, trained)
+    tracker.start_sweep()
+    (plan, store) = (trained.plan, trained.store)
+    results = [result_of(plan, candidate, store) for candidate in plan.candidates]
+    tracker.finish_sweep(results)
+    client = connect(storage.mlflow_uri)
+    (run,) = client.search_runs([tracker.experiment_id])
+    assert Path(client.download_artifacts(run.info.run_id, "candidates.txt")).read_text()
+    assert list((tmp_path / name / "mlartifacts").rglob("candidates.txt"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -6,7 +6,7 @@ from filelock import FileLock
 
 from kd_models.data import DatasetMissing
 from kd_models.data.fetch import Files, fetching
-from kd_models.data.image_set import LoadOptions
+from kd_models.data.options import LoadOptions
 
 FILES = Files(folder=Path("/there"), names=("a.gz",), source="http://source")
 

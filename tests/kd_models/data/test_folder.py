@@ -10,6 +10,7 @@ from kd_models.data import (
     DataError,
     ImageFiles,
     ImageSet,
+    LoadOptions,
     UnreadableImage,
     load,
     one_class,
@@ -20,7 +21,7 @@ Save = Callable[..., Path]
 
 
 def _load(tree: Path, unreadable: Literal["stop", "skip"] = "stop") -> ImageSet:
-    return load(f"folder:{tree}", Path("unused"), unreadable=unreadable)
+    return load(f"folder:{tree}", Path("unused"), LoadOptions(unreadable=unreadable))
 
 
 def _levels(image_set: ImageSet) -> list[int]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd_models.data import DatasetMissing, ImageSet, idx_sets, load
+from kd_models.data import DatasetMissing, ImageSet, LoadOptions, idx_sets, load
 
 Pixels = Callable[..., np.ndarray]
 NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
@@ -78,7 +78,7 @@ def test_files_under_root_are_read_without_a_network(
     download: bool,
 ) -> None:
     arrays = write(tmp_path / folder / "raw", packed=packed)
-    loaded = load(name, tmp_path, download=download)
+    loaded = load(name, tmp_path, LoadOptions(download=download))
     assert loaded.name == name
     _assert_holds(loaded, arrays)
 
@@ -90,7 +90,7 @@ def test_packed_or_not_and_wherever_it_lies_it_is_the_same_dataset(
     for index, (packed, seed) in enumerate([(False, 0), (True, 0), (True, 5)]):
         root = tmp_path / str(index)
         write(root / "MNIST/raw", packed=packed, seed=seed)
-        fingerprints.add((seed, load("mnist", root, download=False).fingerprint))
+        fingerprints.add((seed, load("mnist", root, LoadOptions(download=False)).fingerprint))
     assert len(fingerprints) == len({fingerprint for _, fingerprint in fingerprints}) == 2
 
 
@@ -108,12 +108,12 @@ def test_mnist_is_not_looked_for_in_fashion_s_place(
 ) -> None:
     write(no_debian, packed=True)
     with pytest.raises(DatasetMissing, match=r"^mnist: no usable files in"):
-        load("mnist", tmp_path / "root", download=False)
+        load("mnist", tmp_path / "root", LoadOptions(download=False))
 
 
 def test_missing_without_a_download_says_where_and_what(tmp_path: Path, no_debian: Path) -> None:
     with pytest.raises(DatasetMissing) as caught:
-        load("fmnist", tmp_path / "root", download=False)
+        load("fmnist", tmp_path / "root", LoadOptions(download=False))
     message = str(caught.value)
     assert f"in {tmp_path / 'root/FashionMNIST/raw'} or {no_debian} (" in message
     assert "Allow the download, or put these files into" in message
@@ -139,7 +139,7 @@ def test_one_missing_file_is_a_missing_dataset(
     write(tmp_path / "MNIST/raw", packed=False)
     (tmp_path / "MNIST/raw" / NAMES[3]).unlink()
     with pytest.raises(DatasetMissing, match="not all files are there"):
-        load("mnist", tmp_path, download=False)
+        load("mnist", tmp_path, LoadOptions(download=False))
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", b"\0\0\x0a\x03" + bytes(40), bytes(99)])
@@ -149,7 +149,7 @@ def test_a_damaged_file_names_its_folder(
     write(tmp_path / "MNIST/raw", packed=False)
     (tmp_path / "MNIST/raw" / NAMES[0]).write_bytes(content)
     with pytest.raises(DatasetMissing, match=r"no usable files in .*MNIST/raw .*in place of any"):
-        load("mnist", tmp_path, download=False)
+        load("mnist", tmp_path, LoadOptions(download=False))
 
 
 @pytest.mark.usefixtures("no_network")
@@ -161,14 +161,14 @@ def test_a_download_that_was_cut_short_is_fetched_again(
     last = tmp_path / "MNIST/raw" / f"{NAMES[3]}.gz"
     last.write_bytes(last.read_bytes()[:-9])
     with pytest.raises(DatasetMissing, match=reason):
-        load("mnist", tmp_path, download=download)
+        load("mnist", tmp_path, LoadOptions(download=download))
 
 
 @pytest.mark.skipif(
     not idx_sets.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is absent"
 )
 def test_the_real_fashion_mnist(tmp_path: Path) -> None:
-    loaded = load("fmnist", tmp_path, download=False)
+    loaded = load("fmnist", tmp_path, LoadOptions(download=False))
     assert isinstance(loaded.train.images, torch.Tensor)
     assert isinstance(loaded.test.images, torch.Tensor)
     assert loaded.train.images.shape == (60000, 1, 28, 28)

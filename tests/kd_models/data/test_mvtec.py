@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from kd_models.data import (
     DatasetMissing,
     ImageFiles,
     ImageSet,
+    LoadOptions,
     OneClassData,
     UnreadableImage,
     dataset_row,
@@ -27,7 +29,8 @@ from kd_models.data import (
     to_model_masks,
 )
 from kd_models.data.image_files import ImageFile
-from kd_models.data.mask_files import decode_mask
+from kd_models.data.read_image import decode_mask
+from kd_models.names import printable
 from kd_models.protocol import holdout_split
 
 HEIGHT, WIDTH = 20, 24
@@ -37,9 +40,9 @@ BENT, HOLE = "bolt/test/bent", "cap/test/hole"
 
 
 def _mask(number: int) -> np.ndarray:
-    """Defective in a block of its own size, whose values lie on both sides of the threshold."""
-    mask = np.full((HEIGHT, WIDTH), 127, dtype=np.uint8)
-    mask[4 : 8 + number, 6:18] = 128
+    """Defective in a block of its own size and value, as tools write them."""
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[4 : 8 + number, 6:18] = (255, 1, 100, 128)[number % 4]
     return mask
 
 
@@ -70,7 +73,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def _load(place: Path, **options: Any) -> ImageSet:
-    return load(f"mvtec:{place}", Path("unused"), **options)
+    return load(f"mvtec:{place}", Path("unused"), LoadOptions(**options))
 
 
 def _task(image_set: ImageSet, category: str, image_size: int = 8) -> OneClassData:
@@ -106,7 +109,7 @@ def test_the_tree_s_parts_labels_and_defects(place: Path) -> None:
     assert not Path("unused").exists()
 
 
-def test_masks_are_true_from_128_and_false_all_over_good_images(place: Path) -> None:
+def test_masks_are_true_where_not_zero_and_false_all_over_good_images(place: Path) -> None:
     masks = _load(place).masks
     assert masks is not None
     assert len(masks) == 15
@@ -117,8 +120,8 @@ def test_masks_are_true_from_128_and_false_all_over_good_images(place: Path) -> 
     assert {mask.dtype for mask in (good, bent)} == {torch.bool}
     assert good.shape == (HEIGHT, WIDTH)
     assert not good.any()
-    assert torch.equal(bent, torch.from_numpy(_mask(0) == 128))
-    assert torch.equal(second, torch.from_numpy(_mask(1) == 128))
+    assert torch.equal(bent, torch.from_numpy(_mask(0) != 0))
+    assert torch.equal(second, torch.from_numpy(_mask(1) != 0))
     assert [mask is None for mask in masks[1:3]] == [False, False]
     assert torch.equal(masks.take([3, 0])[0], second)  # type: ignore[arg-type]
 
@@ -127,18 +130,52 @@ def _decoded(path: Path) -> list[list[bool]]:
     return decode_mask(path.read_bytes(), path).tolist()
 
 
-def test_a_coloured_mask_counts_by_its_luma(tmp_path: Path) -> None:
-    # Green alone is 149.7 of 255, red 76, blue 29; greys of exactly 128 must not be lost.
-    colours = [[0, 255, 0], [255, 0, 0], [255, 0, 255], [128, 128, 128], [127, 127, 127]]
-    _save(tmp_path / "m.png", np.array([colours], dtype=np.uint8))
-    assert _decoded(tmp_path / "m.png") == [[True, False, False, True, False]]
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[0, 1, 100, 128, 255]], dtype=np.uint8),
+        np.array([[0, 1, 255, 256, 65535]], dtype=np.uint16),
+        np.array([[[0, 0, 0], [0, 0, 1], [255, 0, 0], [0, 255, 0], [9, 9, 9]]], dtype=np.uint8),
+        np.array([[False, True, True, True, True]]),
+    ],
+    ids=["8 bits", "16 bits", "colour", "1 bit"],
+)
+def test_a_mask_marks_where_it_is_not_zero(tmp_path: Path, values: np.ndarray, suffix: str) -> None:
+    _save(tmp_path / f"m.{suffix}", values)
+    assert _decoded(tmp_path / f"m.{suffix}") == [[False, True, True, True, True]]
 
 
-def test_a_mask_of_one_or_sixteen_bits_counts(tmp_path: Path) -> None:
-    _save(tmp_path / "m.png", np.array([[True, False]]))
-    assert _decoded(tmp_path / "m.png") == [[True, False]]
-    _save(tmp_path / "n.png", np.array([[32767, 32768]], dtype=np.uint16))
-    assert _decoded(tmp_path / "n.png") == [[False, True]]
+@pytest.mark.parametrize(
+    "values", [np.array([[0, 3]], dtype=np.int32), np.array([[0, 0.1]], dtype=np.float32)]
+)
+def test_a_mask_of_32_bits_needs_no_range(tmp_path: Path, values: np.ndarray) -> None:
+    _save(tmp_path / "m.tif", values)
+    assert _decoded(tmp_path / "m.tif") == [[False, True]]
+
+
+def test_a_mask_of_numbers_that_are_none_is_unreadable(tmp_path: Path) -> None:
+    _save(tmp_path / "m.tif", np.array([[0, np.nan]], dtype=np.float32))
+    with pytest.raises(UnreadableImage, match="not finite"):
+        _decoded(tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("colours", [[0, 0, 0, 128, 0, 0], [0, 0, 0, 0, 0, 1], [0] * 6])
+def test_a_palette_s_colour_marks_and_where_all_are_black_its_number(
+    tmp_path: Path, colours: list[int]
+) -> None:
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8)).convert("P")
+    image.putpalette(colours)
+    image.save(tmp_path / "m.png")
+    assert _decoded(tmp_path / "m.png") == [[False, True]]
+
+
+def test_the_ringing_around_a_jpeg_s_edges_is_no_mark(tmp_path: Path) -> None:
+    values = np.zeros((32, 32), dtype=np.uint8)
+    values[8:21, 11:24] = 255
+    Image.fromarray(values).save(tmp_path / "m.jpg", quality=60)
+    assert (np.asarray(Image.open(tmp_path / "m.jpg"))[values == 0] > 0).any()
+    assert _decoded(tmp_path / "m.jpg") == (values > 0).tolist()
 
 
 def test_what_is_transparent_in_a_mask_is_not_marked(tmp_path: Path) -> None:
@@ -259,7 +296,7 @@ def test_labels_do_not_depend_on_which_categories_are_read(place: Path) -> None:
 
 def test_other_datasets_do_not_mind_the_classes(tree: Path) -> None:
     whole = load(f"folder:{tree}", Path("unused"))
-    loaded = load(f"folder:{tree}", Path("unused"), classes=("normal",))
+    loaded = load(f"folder:{tree}", Path("unused"), LoadOptions(classes=("normal",)))
     assert loaded.fingerprint_of("normal") == loaded.fingerprint == whole.fingerprint
     assert (loaded.test_defects, loaded.masks, loaded.class_fingerprints) == (None, None, None)
 
@@ -499,7 +536,7 @@ def official(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("folder", ["mvtec", "mvtec_anomaly_detection"])
 def test_the_official_tree_is_found_under_either_name(official: Path, folder: str) -> None:
     (official / "mvtec_anomaly_detection").rename(official / folder)
-    loaded = load("mvtec", official, classes=("bottle", "screw"))
+    loaded = load("mvtec", official, LoadOptions(classes=("bottle", "screw")))
     assert loaded.row is DATASETS["mvtec"]
     assert loaded.name == "mvtec"
     assert loaded.train.labels.tolist() == [0, 0, 0, 9, 9, 9]
@@ -513,7 +550,7 @@ def test_the_official_tree_is_found_under_either_name(official: Path, folder: st
 
 def test_the_short_name_comes_first(official: Path) -> None:
     _write_category(official / "mvtec/bottle", {"broken": 2}, seed=7)
-    loaded = load("mvtec", official, classes=("bottle",))
+    loaded = load("mvtec", official, LoadOptions(classes=("bottle",)))
     first = read_image(official / "mvtec/bottle/train/good/000.png")
     assert torch.equal(loaded.train.images[0], first)
 
@@ -521,7 +558,7 @@ def test_the_short_name_comes_first(official: Path) -> None:
 @pytest.mark.parametrize("download", [False, True])
 def test_a_missing_official_tree_says_what_to_put_where(tmp_path: Path, download: bool) -> None:
     with pytest.raises(DatasetMissing) as caught:
-        load("mvtec", tmp_path, download=download)
+        load("mvtec", tmp_path, LoadOptions(download=download))
     first, *drawing = str(caught.value).splitlines()
     assert first == (
         f"mvtec: no folder mvtec or mvtec_anomaly_detection in {tmp_path}. It is not downloaded, "
@@ -535,7 +572,143 @@ def test_a_missing_official_tree_says_what_to_put_where(tmp_path: Path, download
 
 def test_missing_official_categories_are_named(official: Path) -> None:
     with pytest.raises(DatasetMissing) as caught:
-        load("mvtec", official, classes=("cable", "bottle", "wood"))
+        load("mvtec", official, LoadOptions(classes=("cable", "bottle", "wood")))
     tree = official / "mvtec_anomaly_detection"
     assert str(caught.value).startswith(f"mvtec: no folder cable, wood in {tree}. It is not")
     assert "mvtec-ad and unpack it" in str(caught.value)
+
+
+# What is said of the files
+
+
+def _notes(place: Path, **options: Any) -> list[str]:
+    return [note.replace(f"{place}/", "") for note in _load(place, **options).notes]
+
+
+def test_nothing_is_said_of_a_tree_as_expected(place: Path) -> None:
+    assert _notes(place) == []
+    shutil.rmtree(place / "cap/ground_truth")
+    assert _notes(place) == []
+
+
+def test_masks_that_mark_nothing_count_as_missing_and_are_said(place: Path) -> None:
+    _save(place / "bolt/ground_truth/cut/001_mask.png", np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
+    loaded = _load(place)
+    assert list(loaded.notes) == [
+        "bolt: the masks of 1 of 5 images with a defect mark nothing and count as missing, the "
+        "first is bolt/ground_truth/cut/001_mask.png; expected: not black (0) where the defect is"
+    ]
+    assert _present(loaded)[:7] == [True, True, True, True, True, False, True]
+    (place / "bolt/ground_truth/cut/001_mask.png").unlink()
+    assert _load(place).fingerprint == loaded.fingerprint
+
+
+@pytest.mark.parametrize("name", ["000.png", "000_seg.png", "000_mask.npy", "0_mask.png"])
+def test_mask_files_that_match_no_image_are_said(place: Path, name: str) -> None:
+    truth = place / "cap/ground_truth/hole"
+    (truth / "000_mask.png").rename(truth / name)
+    assert _notes(place) == [
+        "cap: 1 of 2 images with a defect have no mask, the first is cap/test/hole/000.png; "
+        "expected cap/ground_truth/hole/000_mask.png",
+        "cap: 1 files in ground_truth belong to no image, the first is "
+        f"cap/ground_truth/hole/{name}; "
+        "expected ground_truth/<defect>/<name>_mask.png for test/<defect>/<name>.png",
+    ]
+
+
+def test_masks_in_another_folder_are_said(place: Path) -> None:
+    (place / "cap/ground_truth/hole").rename(place / "cap/ground_truth/holes")
+    assert [note.split(";")[0] for note in _notes(place)] == [
+        "cap: 2 of 2 images with a defect have no mask, the first is cap/test/hole/000.png",
+        "cap: 2 files in ground_truth belong to no image, the first is "
+        "cap/ground_truth/holes/000_mask.png",
+    ]
+    (place / "cap/ground_truth").rename(place / "cap/masks")
+    assert _notes(place) == [
+        "2 images in cap/masks/holes are not used, the first is cap/masks/holes/000_mask.png; "
+        "expected folders are train/good, test/good, test/<defect> and ground_truth/<defect>"
+    ]
+
+
+def test_masks_of_good_images_need_not_be_said(place: Path) -> None:
+    _save(place / "cap/ground_truth/good/000_mask.png", np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
+    assert _notes(place) == []
+
+
+def test_images_elsewhere_in_a_category_are_said(place: Path) -> None:
+    for folder in "abcdefg":
+        _save(place / f"cap/train/{folder}/0.png", _mask(0))
+    notes = _notes(place)
+    assert len(notes) == 6
+    assert notes[0].startswith("1 images in cap/train/a are not used, the first is cap/train/a/0.p")
+    assert notes[-1] == "so are images in 2 more folders"
+
+
+def test_a_small_defect_is_not_lost_in_resizing(place: Path) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[3, 7] = 1
+    _save(place / "cap/ground_truth/hole/000_mask.png", mask)
+    data = _task(_load(place), "cap", image_size=4)
+    assert data.masks is not None
+    assert torch.nonzero(data.masks[2]).tolist() == [[0, 1]]
+
+
+# Depth
+
+
+def test_the_bits_in_use_are_the_training_images_of_the_category(place: Path) -> None:
+    for number in range(3):
+        values = np.full((HEIGHT, WIDTH), 4000 + number, dtype=np.uint16)
+        values[0, 0] = 5
+        _save(place / f"cap/train/good/{number:03}.png", values)
+    _save(place / "cap/test/good/000.png", np.full((HEIGHT, WIDTH), 2047, dtype=np.uint16))
+    _save(place / "cap/test/hole/001.png", np.full((HEIGHT, WIDTH), 9000, dtype=np.uint16))
+    loaded = _load(place)
+    assert (loaded.depth_of("cap"), loaded.depth_of("bolt")) == (12, 16)
+    assert loaded.notes == (
+        "cap: of 16-bit images 12 bits are in use (training images reach 4002): 0 to 4095 is read "
+        "as black to white",
+        "cap: 1 of 4 test images have values above 4095, the most that 12 bits hold, and are white "
+        "there; the first is cap/test/hole/001.png",
+    )
+    data = _task(loaded, "cap")
+    assert data.test[0, 0, 4, 4].item() == pytest.approx(2 * 127 / 255 - 1, rel=1e-4)
+    assert data.test[3].min().item() == pytest.approx(1)
+    as_trained = _load(place, depth=14)
+    assert as_trained.depth_of("cap") == 14
+    assert len(as_trained.notes) == 1
+
+
+def test_training_images_of_nearly_one_grey_are_said(place: Path) -> None:
+    for number in range(3):
+        values = np.random.default_rng(number).integers(0, 4, (HEIGHT, WIDTH), dtype=np.uint8)
+        _save(place / f"cap/train/good/{number:03}.png", values)
+    (note,) = _notes(place)
+    assert note.startswith("cap: all training images are nearly one grey, with values from 0 to 3")
+
+
+def test_too_large_an_image_is_skipped_or_stops(place: Path) -> None:
+    with pytest.raises(UnreadableImage, match="max_megapixels"):
+        _load(place, max_megapixels=1e-4)
+    with pytest.raises(DataError, match="none of the 3 images"):
+        _load(place, max_megapixels=1e-4, unreadable="skip")
+
+
+def test_categories_with_names_of_any_kind_stay_apart(tmp_path: Path) -> None:
+    names = ["螺丝", "螺母", "screw [m4]", os.fsdecode(b"caf\xe9"), "caf\\xe9", "a\nb", "$x_{$"]
+    for seed, name in enumerate(names):
+        _write_category(tmp_path / name, {"broken": 2}, seed)
+    loaded = load(f"mvtec:{tmp_path}", Path("unused"))
+    assert len(loaded.row.classes) == len(names)
+    tasks = {key: _task(loaded, key) for key in loaded.row.classes}
+    assert len({task.fingerprint for task in tasks.values()}) == len(names)
+    for name in names:
+        key = printable(name)
+        assert key in loaded.row.classes
+        key.encode()
+        assert key.isprintable()
+        assert tasks[key].names == tuple(
+            f"{name}/test/{part}/{n:03}.png" for part in ("good", "broken") for n in range(2)
+        )
+        alone = load(f"mvtec:{tmp_path}", Path("unused"), LoadOptions(classes=(key,)))
+        assert alone.fingerprint_of(key) == tasks[key].fingerprint

@@ -1,3 +1,5 @@
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kd_models.data import UnreadableImage, read_image
+from kd_models.data import UnreadableImage, read_image, read_raw
+from kd_models.data.read_image import depth_in_use
 
 Pixels = Callable[..., np.ndarray]
 
@@ -98,15 +101,121 @@ def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
     assert read_image(tmp_path / "x.gif")[:, 0].tolist() == [[255, 200], [255, 100], [255, 0]]
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
-def test_sixteen_bits_keep_their_upper_eight(tmp_path: Path, suffix: str) -> None:
-    levels = np.array([[0, 255, 256], [32768, 65535, 300]], dtype=np.uint16)
-    path = tmp_path / f"x.{suffix}"
-    if suffix == "pgm":
-        path.write_bytes(b"P5\n3 2\n65535\n" + levels.astype(">u2").tobytes())
-    else:
+def _write_deep(path: Path, levels: np.ndarray) -> None:
+    """Write uint16 levels (H, W) or (H, W, 3 or 4); Pillow writes no colour of 16 bits."""
+    if path.suffix == ".pgm":
+        height, width = levels.shape
+        path.write_bytes(f"P5\n{width} {height}\n65535\n".encode() + levels.astype(">u2").tobytes())
+    elif levels.ndim == 2:
         Image.fromarray(levels).save(path)
-    assert read_image(path).tolist() == [[[0, 0, 1], [128, 255, 1]]]
+    elif path.suffix == ".png":
+        path.write_bytes(_deep_png(levels))
+    else:
+        path.write_bytes(_deep_tiff(levels, "<" if path.suffix == ".tif" else ">"))
+
+
+def _deep_png(levels: np.ndarray) -> bytes:
+    height, width, samples = levels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        length, check = struct.pack(">I", len(data)), struct.pack(">I", zlib.crc32(kind + data))
+        return length + kind + data + check
+
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[samples], 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _deep_tiff(levels: np.ndarray, order: str) -> bytes:
+    height, width, samples = levels.shape
+    data = levels.astype(f"{order}u2").tobytes()
+    bits = 8 + 2 + 12 * 9 + 4
+    entries = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, samples, bits), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 1, bits + 2 * samples), (277, 3, 1, samples),
+        (278, 4, 1, height), (279, 4, 1, len(data)),
+    ]  # fmt: skip
+    table = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + (
+            struct.pack(f"{order}HH", value, 0)
+            if (kind, count) == (3, 1)
+            else struct.pack(f"{order}I", value)
+        )
+        for tag, kind, count, value in entries
+    )
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    head = mark + struct.pack(f"{order}IH", 8, len(entries))
+    return head + table + struct.pack(f"{order}I{samples}H", 0, *[16] * samples) + data
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bits_become_eight(tmp_path: Path, suffix: str) -> None:
+    levels = np.array([[0, 128, 129], [32768, 65535, 300]], dtype=np.uint16)
+    _write_deep(tmp_path / f"x.{suffix}", levels)
+    assert read_image(tmp_path / f"x.{suffix}").tolist() == [[[0, 0, 1], [128, 255, 1]]]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "tiff"])
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("depth", [8, 10, 12, 14, 16])
+def test_the_bits_in_use_span_the_range(
+    tmp_path: Path, suffix: str, samples: int, depth: int
+) -> None:
+    most = 2**depth - 1
+    levels = np.array([[0, most // 5, most, min(2 * most, 65535)]], dtype=np.uint16)
+    levels = levels if samples == 1 else np.stack([levels, levels[:, ::-1], levels], -1)
+    _write_deep(tmp_path / f"x.{suffix}", levels)
+    result = read_image(tmp_path / f"x.{suffix}", depth=depth)
+    assert result[0].tolist() == [[0, 51, 255, 255]]
+    assert result.shape == (samples, 1, 4)
+    raw = read_raw(tmp_path / f"x.{suffix}")
+    assert (raw.deep, raw.levels.low, raw.levels.high) == (True, 0, min(2 * most, 65535))
+    assert np.array_equal(raw.pixels, levels)
+
+
+def test_deep_colour_lies_on_white_where_it_is_transparent(tmp_path: Path) -> None:
+    levels = np.array([[[0, 4095, 0, 0], [0, 4095, 2048, 65535]]], dtype=np.uint16)
+    _write_deep(tmp_path / "x.png", levels)
+    assert read_image(tmp_path / "x.png", depth=12)[:, 0].T.tolist() == [[255] * 3, [0, 255, 128]]
+
+
+def test_deep_grey_with_transparency_is_refused(tmp_path: Path) -> None:
+    _write_deep(tmp_path / "x.png", np.zeros((1, 1, 2), dtype=np.uint16))
+    with pytest.raises(UnreadableImage, match="16-bit pixels of this kind"):
+        read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("highest", "depth"),
+    [(0, 8), (255, 8), (256, 10), (1023, 10), (1024, 12), (4095, 12), (4096, 14), (16384, 16)],
+)
+def test_the_bits_in_use_are_those_of_a_camera(highest: int, depth: int) -> None:
+    assert depth_in_use(highest) == depth
+    assert depth_in_use(65535) == 16
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        (np.array([[3, 9]], dtype=np.uint8), (3, 9, False, False)),
+        (np.full((2, 2), 300, dtype=np.uint16), (300, 300, True, True)),
+        (np.full((2, 2, 3), (1, 2, 3), dtype=np.uint8), (1, 3, False, True)),
+    ],
+)
+def test_what_values_an_image_has(tmp_path: Path, values: np.ndarray, levels: tuple) -> None:
+    Image.fromarray(values).save(tmp_path / "x.png")
+    assert read_raw(tmp_path / "x.png").levels == levels
+
+
+@pytest.mark.filterwarnings("error")
+def test_too_large_an_image_says_which_setting_lifts_the_limit(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "x.png")
+    with pytest.raises(UnreadableImage, match=r"200 megapixels, and max_megapixels, .* 179;"):
+        read_image(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png", max_megapixels=200).shape == (1, 10_000, 20_000)
+    assert Image.MAX_IMAGE_PIXELS is not None  # other people's images keep their limit
 
 
 def test_sixteen_bits_are_turned_too(tmp_path: Path) -> None:

@@ -124,3 +124,75 @@ def test_a_folder_s_row_holds_the_whole_path(
 def test_a_folder_without_a_path_is_refused(kind: str) -> None:
     with pytest.raises(DataError, match=f"'{kind}:' names no folder; expected {kind}:PATH"):
         dataset_row(f"{kind}: ")
+
+
+# Names that look like something else
+
+
+def _categories(root: Path, *names: str) -> str:
+    for name in names:
+        (root / name / "train/good").mkdir(parents=True)
+    return f"mvtec:{root}"
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "key"),
+    [
+        (["01", "02", "03"], "01", "01"),
+        (["1", "2", "3"], 1, "1"),
+        (["1", "2", "3"], 0, "1"),
+        (["1:2", "62"], "1:2", "1:2"),
+        (["Screw", "screw"], "screw", "screw"),
+        (["a", " a"], " a", " a"),
+        (["a\\b"], "a\\b", r"a\\b"),
+        (["a\\b"], r"a\\b", r"a\\b"),
+        (["a\nb"], "a\nb", r"a\u000ab"),
+        ([os.fsdecode(b"caf\xe9")], os.fsdecode(b"caf\xe9"), r"caf\xe9"),
+        ([os.fsdecode(b"caf\xe9")], r"caf\xe9", r"caf\xe9"),
+        (["caf\u00e9"], "cafe\u0301", "caf\u00e9"),
+        (["螺丝", "螺母"], "螺母", "螺母"),
+        (["x", "all"], "all", "all"),
+    ],
+)
+def test_a_class_is_matched_by_name_before_it_can_be_an_index(
+    tmp_path: Path, names: list[str], value: str | int, key: str
+) -> None:
+    assert resolve_class(dataset_row(_categories(tmp_path, *names)), value) == key
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "meant"),
+    [
+        (["01", "02", "03"], 1, "class 1 may mean 01, or the one with index 1; put the name in q"),
+        (["08", "09"], 9, "class 9 may mean 09; put the name in quotes, such as '09'"),
+        (["+1", "b"], 1, "class 1 may mean +1, or the one with index 1"),
+        (["Screw", "screw"], "SCREW", "class 'SCREW' may mean Screw or screw; write the name"),
+        (["caf\u00e9", "cafe\u0301"], "CAFE\u0301", "may mean cafe\u0301 or caf\u00e9; write"),
+    ],
+)
+def test_a_class_that_may_mean_several_is_refused(
+    tmp_path: Path, names: list[str], value: str | int, meant: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        resolve_class(dataset_row(_categories(tmp_path, *names)), value)
+    assert meant in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["x[/old]", os.fsdecode(b"caf\xe9"), "a\\b", "a\nb", "~x", "100% $x", "螺丝 ", r"a\x41"]
+)
+def test_a_folder_s_printed_name_finds_it_again(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    row = dataset_row(f"folder:{tmp_path / name}")
+    row.name.encode()
+    assert row.name.isprintable()
+    assert dataset_row(row.name).name == row.name
+
+
+def test_a_path_that_may_mean_two_folders_is_refused(tmp_path: Path) -> None:
+    for name in (r"a\x41", os.fsdecode(b"a\x41"), r"a\u0042", "aB"):
+        (tmp_path / name).mkdir()
+    assert dataset_row(f"folder:{tmp_path}/aB").name == f"folder:{tmp_path}/aB"
+    with pytest.raises(DataError, match="may mean two folders"):
+        dataset_row(rf"folder:{tmp_path}/a\u0042")
+    assert dataset_row(rf"folder:{tmp_path}/a\\u0042").name == rf"folder:{tmp_path}/a\\u0042"

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 import torch
 
-from kd_models.data import DatasetMissing, Split, load
+from kd_models.data import DatasetMissing, LoadOptions, Split, load
 
 Pixels = Callable[..., np.ndarray]
 
@@ -49,7 +49,7 @@ def _write_cifar10(root: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.usefixtures("any_checksum")
 def test_cifar10(tmp_path: Path, pixels: Pixels) -> None:
     train, test = _write_cifar10(tmp_path, pixels)
-    loaded = load("cifar10", tmp_path, download=False)
+    loaded = load("cifar10", tmp_path, LoadOptions(download=False))
     _assert_holds(loaded.train, train, [0, 9, 1, 9, 2, 9, 3, 9, 4, 9])
     _assert_holds(loaded.test, test, [5, 9])
 
@@ -67,7 +67,7 @@ def _write_svhn(root: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.usefixtures("any_checksum")
 def test_svhn_s_ten_is_the_digit_nought(tmp_path: Path, pixels: Pixels) -> None:
     train, test = _write_svhn(tmp_path, pixels)
-    loaded = load("svhn", tmp_path, download=False)
+    loaded = load("svhn", tmp_path, LoadOptions(download=False))
     _assert_holds(loaded.train, train, [0, 1, 9])
     _assert_holds(loaded.test, test, [2, 0])
 
@@ -86,7 +86,7 @@ def _write_stl10(root: Path, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.usefixtures("any_checksum")
 def test_stl10_needs_no_unlabelled_images(tmp_path: Path, pixels: Pixels) -> None:
     train, test = _write_stl10(tmp_path, pixels)
-    loaded = load("stl10", tmp_path, download=False)
+    loaded = load("stl10", tmp_path, LoadOptions(download=False))
     _assert_holds(loaded.train, train, [0, 9])
     _assert_holds(loaded.test, test, [2, 1, 0])
 
@@ -112,7 +112,7 @@ def test_missing_says_where_why_and_what_to_do(
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(DatasetMissing) as caught:
-        load(name, tmp_path, download=download)
+        load(name, tmp_path, LoadOptions(download=download))
     message = str(caught.value)
     folder, files = EXPECTED[name]
     assert message.startswith(f"{name}: no usable files in {tmp_path / folder} (")
@@ -130,4 +130,4 @@ def test_files_without_the_official_checksum_are_refused(
 ) -> None:
     WRITE[name](tmp_path, pixels)
     with pytest.raises(DatasetMissing, match="not found or corrupted"):
-        load(name, tmp_path, download=False)
+        load(name, tmp_path, LoadOptions(download=False))
