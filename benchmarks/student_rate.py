@@ -45,8 +45,8 @@ def plain(widths: Widths) -> float:
             taught = teacher(x)
         made = generator(x)
         f_x, f_x_hat = critic(x)[1], critic(made.x_hat_BCSS)[1]
-        own = gan_terms(x, made, f_x, f_x_hat, "mse")
-        shared = distillation_terms(made, taught, "mse")
+        own = gan_terms(x, made, f_x, f_x_hat, "l2")
+        shared = distillation_terms(made, taught, "l2")
         loss: Tensor = sum(gan[name] * term for name, term in own.items())
         loss = loss + sum(distillation[name] * term for name, term in shared.items())
         adams[0].zero_grad()

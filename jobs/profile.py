@@ -1,5 +1,6 @@
 """Cost of a teacher and its student, before anything is trained."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -162,14 +163,11 @@ def _eca_mkdad(placement: str, width: str | None) -> tuple[str, nn.Module, Detec
 
 
 def _widths(option: str, text: str) -> tuple[int, int, int]:
-    try:
-        w1, w2, w3 = (int(part) for part in text.split(","))
-        if min(w1, w2, w3) < 1:
-            raise ValueError
-    except ValueError:
-        raise UserError(
-            f"{option} {text}: expected three positive whole numbers, such as 8,16,64"
-        ) from None
+    # int() would also read 0_8 and digits of other scripts.
+    found = re.fullmatch(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5}),([1-9][0-9]{0,5})", text)
+    if found is None:
+        raise UserError(f"{option} {text}: expected three positive whole numbers, such as 8,16,64")
+    w1, w2, w3 = map(int, found.groups())
     return w1, w2, w3
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from rich.console import Console, Group
+from rich.console import Console
 from torch import Tensor
 
 from kd_models.data import (
@@ -177,7 +177,7 @@ def _score_dataset(
     text = ", ".join(f"{metric} {value:.6f}" for metric, value in quality.items())
     return Answer(
         {**_summary(student, rows), **quality, "images": rows},
-        Group(_lines(student, rows), f"{images.name}, the whole test split: {text}"),
+        f"{_lines(student, rows)}\n{images.name}, the whole test split: {text}",
     )
 
 

@@ -63,6 +63,8 @@ def respond(work: Callable[[Console, Say], Answer], as_json: bool, debug: bool) 
             raise typer.Exit(2) from None
     if as_json:
         print(json.dumps(answer.data))
+    elif isinstance(answer.text, str):
+        print(answer.text)  # not by rich, which would wrap lines and turn tabs into spaces
     else:
         out = console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         out.print(answer.text)

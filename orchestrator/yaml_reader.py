@@ -73,6 +73,12 @@ def _number(of: type, pattern: str) -> Any:
     return construct
 
 
+def _text(loader: _Loader, node: ScalarNode) -> str:
+    """JSON, which is YAML too, escapes characters beyond the first 65,536 as two surrogates."""
+    text = str(loader.construct_scalar(node))
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
 for _name, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_name}",
@@ -82,7 +88,7 @@ for _name, (_pattern, _first) in _SCALARS.items():
 for _name, _construct in {
     "null": SafeConstructor.construct_yaml_null,
     "bool": SafeConstructor.construct_yaml_bool,
-    "str": SafeConstructor.construct_yaml_str,
+    "str": _text,
     "int": _number(int, _INTEGER),
     "float": _number(float, f"{_FRACTION}|{_SPECIAL}"),
     "seq": lambda loader, node: loader.construct_sequence(node, deep=True),

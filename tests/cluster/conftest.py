@@ -31,21 +31,28 @@ class Home:
     path: Path
     file: Path
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
-        """Start the sweep; its log goes to ``log``."""
-        with self.log.open("a") as log:
+    def with_file(self, name: str, spec: dict[str, Any]) -> "Home":
+        """The same home with another sweep file."""
+        file = self.path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(spec))
+        return Home(self.path, file)
+
+    def start(self, log: str = "log", **environment: str) -> subprocess.Popen[str]:
+        """Start the sweep; what it tells goes to the file ``log``."""
+        with (self.path / log).open("a") as told:
             return subprocess.Popen(
                 [sys.executable, str(ROOT / "jobs/sweep.py"), str(self.file), "--json"],
                 env={**os.environ, "KD_HOME": str(self.path), **environment},
                 cwd=self.path,  # not the project: the job has to find itself
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=told,
                 text=True,
             )
 
-    def finish(self, process: subprocess.Popen[str]) -> Finished:
-        out, _ = process.communicate(timeout=400)
-        return Finished(process.returncode, json.loads(out) if out else {}, self.log.read_text())
+    def finish(self, process: subprocess.Popen[str], log: str = "log") -> Finished:
+        out, _ = process.communicate(timeout=600)
+        told = (self.path / log).read_text()
+        return Finished(process.returncode, json.loads(out) if out else {}, told)
 
     def run(self, **environment: str) -> Finished:
         return self.finish(self.start(**environment))

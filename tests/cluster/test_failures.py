@@ -107,6 +107,6 @@ def test_more_gpus_than_there_are_is_said_at_once(home_with: Callable[..., Any])
     spec = {**SPEC, "resources": {"workers": 2, "gpus_per_worker": 4}}
     finished = home_with("home", spec).run(CUDA_VISIBLE_DEVICES="")
     assert finished.code == 2
-    assert "2 workers with 1 CPUs and 4 GPUs each" in finished.log
+    assert "2 workers, each with 1 CPUs and 4 GPUs" in finished.log
     assert "0 GPUs" in finished.log
     assert "resources.gpus_per_worker" in finished.log

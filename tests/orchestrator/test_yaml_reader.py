@@ -1,5 +1,6 @@
 """YAML read as it looks."""
 
+import json
 from typing import Any
 
 import pytest
@@ -77,6 +78,11 @@ VALUES = st.recursive(
 def test_what_a_library_writes_is_read_back(value: Any) -> None:
     """Text that looks like a number to YAML 1.1 comes quoted, and numbers come plain."""
     assert read_yaml(yaml.safe_dump(value)) == value
+
+
+@given(st.text())
+def test_json_is_yaml(text: str) -> None:
+    assert read_yaml(json.dumps({"x": [text]})) == {"x": [text]}
 
 
 @given(st.text(st.sampled_from("0123456789+-._:eExob"), min_size=1, max_size=8))
