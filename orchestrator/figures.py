@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from kd_models.localisation import Shown
 from kd_models.metrics import auroc, roc_curve
+from kd_models.names import shortened
 from orchestrator.fonts import draw_names
 from orchestrator.record import Scores
 from orchestrator.report import Compared
+
+_LONGEST_LABEL, _LETTERS_AN_INCH, _LETTERS_OF_A_TITLE = 120, 12, 9
 
 
 def roc_figure(scores: Scores, title: str) -> Figure:
@@ -24,7 +27,7 @@ def roc_figure(scores: Scores, title: str) -> Figure:
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     axes.plot(fpr, tpr, label=f"AUROC {auroc(scores.scores, scores.novel):.4f}")
     axes.set(
-        title=title,
+        title=_folded(title, 5),
         xlabel="normal images flagged (FPR)",
         ylabel="novel images found (TPR)",
         aspect="equal",
@@ -50,7 +53,7 @@ def score_figure(scores: Scores, threshold: float, title: str) -> Figure:
             label=f"{label} ({len(values)})",
         )
     axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.4g}")
-    axes.set(title=title, xlabel="novelty score", ylabel="density")
+    axes.set(title=_folded(title, 7), xlabel="novelty score", ylabel="density")
     axes.legend()
     return draw_names(figure)
 
@@ -60,7 +63,7 @@ def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Fig
     masks = any(one.mask is not None for one in shown)
     columns = 3 if masks else 2
     figure = Figure(figsize=(2.4 * columns, 2.6 * len(shown) + 0.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(_folded(title, 2.4 * columns))
     ends = heat_scales([one.heat for one in shown], [one.score < threshold for one in shown])
     rows = figure.subplots(len(shown), columns, squeeze=False)
     for one, end, row in zip(shown, ends, rows, strict=True):
@@ -86,7 +89,7 @@ def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
     normal = [one for one in shown if not one.novel][:2][-1]
     rows = [(layer, one) for layer in novel.layers for one in (normal, novel)]
     figure = Figure(figsize=(8, 2 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(_folded(title, 8))
     for (layer, one), row in zip(rows, figure.subplots(len(rows), 4, squeeze=False), strict=True):
         both = np.stack([normal.layers[layer], novel.layers[layer]])
         maps = (float(both[:, :2].min()), float(both[:, :2].max()))
@@ -124,9 +127,11 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
     One bar for each dataset and normal class; a dot for every seed where there are several.
     """
     tasks = list(dict.fromkeys(task for one in compared for task in one.aurocs))
-    width = max(6.0, 0.5 * len(compared) * len(tasks) + 2)
+    longest = min(max(map(len, tasks)), _LONGEST_LABEL)
+    width = max(6.0, 0.5 * len(compared) * len(tasks) + 2, longest / _LETTERS_AN_INCH + 1)
     figure = Figure(figsize=(width, 7), layout="constrained")
     quality, time = figure.subplots(2, 1, sharex=True)
+    names = {task: shortened(task, _LONGEST_LABEL) for task in tasks}
     bar = 0.8 / len(tasks)
     for index, task in enumerate(tasks):
         colour = f"C{index}"
@@ -135,7 +140,7 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
                 continue
             x = place + (index - (len(tasks) - 1) / 2) * bar
             found, cost = one.aurocs[task], one.cost[task]
-            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=task)
+            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=names[task])
             quality.annotate(
                 f"{np.mean(found):.3f}",
                 (x, float(np.mean(found))),
@@ -155,7 +160,10 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
     )
     handles, labels = quality.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=4)
+    fitting = int(width / (longest / _LETTERS_AN_INCH + 0.8))
+    figure.legend(
+        once.values(), once.keys(), loc="outside upper center", ncols=min(4, max(1, fitting))
+    )
     return draw_names(figure)
 
 
@@ -176,7 +184,14 @@ def displayed(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return ((colours + 1) / 2).clip(0, 1).transpose(1, 2, 0)
 
 
+def _folded(title: str, inches: float) -> str:
+    """Return a title in lines that fit the width of a figure."""
+    most = int(inches * _LETTERS_OF_A_TITLE)
+    return "\n".join(title[start : start + most] for start in range(0, len(title), most))
+
+
 def _picture(axes: Axes, values: NDArray, title: str, **options: Any) -> None:
     axes.imshow(values, **options)
-    axes.set_title(title, fontsize=7)
+    lines = (_folded(line, 4.2) for line in title.split("\n"))  # 2.4 inches of small letters
+    axes.set_title("\n".join(lines), fontsize=7)
     axes.set_axis_off()

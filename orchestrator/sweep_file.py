@@ -25,6 +25,8 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         raw = read_yaml(path.read_bytes())
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+    except yaml.constructor.ConstructorError as error:
+        raise SpecError(f"{path}: {error}") from None
     except yaml.YAMLError as error:
         raise SpecError(f"{path}: is not YAML ({error})") from None
     if not isinstance(raw, dict):

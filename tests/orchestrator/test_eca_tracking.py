@@ -1,7 +1,10 @@
 """A sweep of ECA_MKDAD in MLflow: runs, figures, packages with their teacher, the registry."""
 
 import json
+import os
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +21,14 @@ from kd_models.eca_mkdad import StudentConfig
 from kd_models.networks.vgg import Teacher
 from kd_models.networks.vgg_weights import TeacherWeights
 from kd_models.package import Package, PackageError
-from orchestrator.plan import Plan
-from orchestrator.record import read_history, read_scores
+from kd_models.world import World
+from orchestrator.plan import Pack, Plan
+from orchestrator.record import read_history, read_scores, read_shown
 from orchestrator.registry import Choice, Limits, choose, fetch, finished_candidates, register
 from orchestrator.results import result_of
 from orchestrator.spec import StorageSpec
-from orchestrator.store import Store
+from orchestrator.stage import Site, run_pack
+from orchestrator.store import FolderStore, Store
 from orchestrator.tracking import Tracker, connect, teacher_artifact
 
 pytestmark = [  # of MLflow's own making
@@ -334,3 +339,34 @@ def test_registering_exports_one_model_that_scores_alike(
         torch.testing.assert_close(
             model(tested_images[:count]).double(), stored[:count], rtol=1e-4, atol=0
         )
+
+
+def test_images_whose_names_are_not_utf8_are_logged_too(
+    eca_plan: Callable[..., Plan],
+    cloth: ImageSet,
+    teacher: TeacherWeights,
+    storage: StorageSpec,
+    folder_session: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """Their names are the captions of heat maps: matplotlib and the database refuse such text."""
+    names = tuple(f"{os.fsdecode(bytes([0xE0 + n]))} ${n}" for n in range(len(cloth.test.labels)))
+    images = replace(cloth, test_names=names)
+    plan = eca_plan(images, name="odd-names", training={"epochs": 1, "batch_size": 4})
+    (stage,), store = plan.stages.values(), FolderStore(tmp_path / "store")
+    site = Site(store, lambda name: images, pretrained=lambda: teacher.state)
+    session = folder_session(tmp_path / "session")
+    assert run_pack(Pack((stage,)), site, World(), session) == {}
+    captions = [one.caption for one in read_shown(store, stage)]
+    assert len(captions) == len(set(captions)) > 1
+    assert all(re.fullmatch(r"[a-z ]+: \\xe[0-9a-f] \$[0-9]", caption) for caption in captions)
+    tracker = Tracker(plan, store, storage)
+    tracker.finish_stage(stage, result_of(plan, plan.candidates[0], store))
+    tracker.fail_stage(stage, "failed", f"{names[0]} cannot be read")
+    client = connect(storage.mlflow_uri)
+    (run,) = client.search_runs(
+        [tracker.experiment_id], filter_string=f"tags.stage_key = '{stage.key}'"
+    )
+    assert run.data.tags["reason"] == r"\udce0 $0 cannot be read"
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"heatmaps.png", "layers.png"} <= pictures
