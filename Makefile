@@ -1,5 +1,6 @@
 # make sweep   install everything and run the quickstart sweep
 # make test    install everything and run the tests
+# make test-long   what takes longer than CI may: four sweeps at once on a new home, five times
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
 # make bench   measure speed and memory (docs/benchmarks.md); half an hour on two idle cores
@@ -13,7 +14,7 @@ KD_HOME := $(HOME)/kd-sweeps
 endif
 export KD_HOME
 
-.PHONY: install sweep test check format lint types ui bench lock clean
+.PHONY: install sweep test test-long check format lint types ui bench lock clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +30,9 @@ sweep: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-long: install
+	KD_TEST_SWEEPS=4 KD_TEST_ROUNDS=5 $(BIN)/python -m pytest tests/cluster/test_neighbours.py
 
 check: install format lint types test
 

@@ -1,5 +1,6 @@
 """Fetch a registered student."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def download(
         return Answer(
             {"model": model, "folder": str(dest), "files": files, "config": config.model_dump()},
             f"{model} is in {dest}: {', '.join(files)}. Score images with: "
-            f"python jobs/score.py {dest} IMAGES",
+            f"python jobs/score.py {shlex.quote(str(dest))} IMAGES",
         )
 
     respond(work, as_json, debug)

@@ -1,6 +1,7 @@
 """Train every student of a sweep file, share what they share, and compare them."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def _run(
         write_report(outcome.results, spec.evaluation.protocol, report)
     compared = compare(outcome.results)
     uri = spec.storage.mlflow_uri
-    look = uri if uri.startswith("http") else f"mlflow server --backend-store-uri {uri}"
+    look = uri if uri.startswith("http") else f"mlflow server --backend-store-uri {shlex.quote(uri)}"
     data = {
         "name": spec.name,
         "succeeded": outcome.succeeded,
