@@ -125,7 +125,8 @@ def _run(
         write_report(outcome.results, spec.evaluation.protocol, report)
     compared = compare(outcome.results)
     uri = spec.storage.mlflow_uri
-    look = uri if uri.startswith("http") else f"mlflow server --backend-store-uri {shlex.quote(uri)}"
+    server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
+    look = uri if uri.startswith("http") else server
     data = {
         "name": spec.name,
         "succeeded": outcome.succeeded,
