@@ -98,8 +98,9 @@ def _alone(pack: Pack, context: TrialContext) -> Iterator[None]:
 
     The lock ends with this process, however that ends.
     """
-    context.ray_path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(context.ray_path / f"{pack.key}.lock")
+    locks = context.ray_path.with_name("locks")
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{pack.key}.lock")
     try:
         lock.acquire(blocking=False)
     except Timeout:
