@@ -186,11 +186,12 @@ def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
     version = _resolve(client, model)
     run_id = version.tags["run_id"]
     check_artifacts(client, client.get_experiment(client.get_run(run_id).info.experiment_id))
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    place = destination.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that it is there whole or not at all.
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as folder:
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".download-") as folder:
         package = _package_of(client, run_id, Path(folder))
-        (Path(folder) / PACKAGE).replace(destination)
+        (Path(folder) / PACKAGE).replace(place)
     return package
 
 

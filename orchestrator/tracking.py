@@ -148,8 +148,8 @@ def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
         return
     home, folder = Path(uri.removeprefix(_SQLITE)).parent, Path(local_file_uri_to_path(location))
     own = _artifacts(home) / folder.name
-    belongs = folder.resolve() == own.resolve() or not own.exists()
-    if folder.is_dir() and belongs:
+    elsewhere = folder.is_dir() and not own.exists()  # a database apart from what it tells of
+    if folder.resolve() == own.resolve() or elsewhere:
         return
     before = folder.parents[1]
     raise TrackingError(
@@ -341,7 +341,7 @@ class Tracker:
             location = None
             if storage.mlflow_uri.startswith(_SQLITE):
                 folder = _artifacts(storage.root_path) / name
-                folder.mkdir(parents=True, exist_ok=True)  # so that one that is missing was moved
+                folder.mkdir(parents=True, exist_ok=True)  # one that is missing was moved
                 location = folder.as_uri()
             return str(self._client.create_experiment(name, artifact_location=location))
         if experiment.lifecycle_stage != "active":
