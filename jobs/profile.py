@@ -164,7 +164,7 @@ def _eca_mkdad(placement: str, width: str | None) -> tuple[str, nn.Module, Detec
 
 def _widths(option: str, text: str) -> tuple[int, int, int]:
     # int() would also read 0_8 and digits of other scripts.
-    found = re.fullmatch(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5}),([1-9][0-9]{0,5})", text)
+    found = re.fullmatch(",".join([r" *([1-9][0-9]{0,5}) *"] * 3), text)
     if found is None:
         raise UserError(f"{option} {text}: expected three positive whole numbers, such as 8,16,64")
     w1, w2, w3 = map(int, found.groups())
