@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -616,3 +618,18 @@ def test_names_that_are_not_utf8_are_kept_in_a_spelling_that_is(tmp_path: Path) 
     assert spec.normal_classes == {spec.datasets[0]: (r"\xff",)}
     json.dumps(spec.model_dump(mode="json")).encode()
     assert list(dataset_row(spec.datasets[0]).classes) == [r"\xff"]
+
+
+@given(
+    st.text(st.characters(exclude_categories=[]), max_size=12)
+    | st.from_regex(r"\A[A-Za-z0-9.]{1,90}\Z")
+)
+def test_a_sweep_s_name_of_any_kind_is_taken_or_refused_in_words(name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.yaml")
+        path.write_text(json.dumps({**SMALLEST, "name": name}))
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) and name.lower() != "default":
+            assert read_spec(path).name == name
+        else:
+            with pytest.raises(SpecError, match="name: "):
+                read_spec(path)
