@@ -79,7 +79,7 @@ def connect(uri: str) -> MlflowClient:
     os.environ.update(patience)
     try:
         if uri.startswith(_SQLITE):
-            _create_database(Path(uri.removeprefix(_SQLITE)))
+            _create_database(_file_of(uri))
         mlflow.set_tracking_uri(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -120,13 +120,18 @@ def _create_database(path: Path) -> None:
         os.replace(unfinished, path)
 
 
+def _file_of(uri: str) -> Path:
+    """Return where a SQLite database is, which a URI may give relative and with a query."""
+    return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
+
+
 def lock_of(uri: str) -> FileLock:
     """Return the lock under which processes of this machine create what there must be one of.
 
     Of an experiment, a stage's run or a student's version each would make its own.
     """
     if uri.startswith(_SQLITE):
-        return FileLock(f"{uri.removeprefix(_SQLITE)}.lock")
+        return FileLock(f"{_file_of(uri)}.lock")
     return FileLock(f"{tempfile.gettempdir()}/kd-mlflow-{os.getuid()}-{sha256(uri)[:16]}.lock")
 
 
@@ -146,7 +151,7 @@ def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
     uri, location = str(client.tracking_uri), str(experiment.artifact_location)
     if not (uri.startswith(_SQLITE) and location.startswith("file:")):
         return
-    home, folder = Path(uri.removeprefix(_SQLITE)).parent, Path(local_file_uri_to_path(location))
+    home, folder = _file_of(uri).parent, Path(local_file_uri_to_path(location))
     own = _artifacts(home) / folder.name
     elsewhere = folder.is_dir() and not own.exists()  # a database apart from what it tells of
     if folder.resolve() == own.resolve() or elsewhere:

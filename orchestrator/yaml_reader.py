@@ -48,14 +48,14 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, ScalarNode):
                 continue
-            first = seen.setdefault(key.value, key)
-            if first is not key:
+            if (first := seen.get(key.value)) is not None:
                 raise ConstructorError(
                     None,
                     None,
                     f"{key.value} is given twice, in line {first.start_mark.line + 1} and in line "
                     f"{key.start_mark.line + 1}; one of them has to go",
                 )
+            seen[key.value] = key
         return node
 
 
