@@ -9,7 +9,7 @@ import hashlib
 import re
 import shlex
 
-_ESCAPE = re.compile(r"\\(?:\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+_ESCAPE = re.compile(r"\\(?:\\|x[89a-f][0-9a-f]|u[0-9a-f]{4}|U00(?:0[0-9a-f]|10)[0-9a-f]{4})")
 _BYTES = range(0xDC80, 0xDD00)
 """how Python holds the bytes 80 to ff of a name that is not UTF-8 (PEP 383)"""
 
