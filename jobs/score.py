@@ -22,6 +22,7 @@ from kd_models.data import (
     DataError,
     LoadOptions,
     UnreadableImage,
+    highest,
     image_paths,
     load,
     one_class,
@@ -107,7 +108,7 @@ def _score_files(
     if not files:
         raise DataError(f"there is no image in {path}")
     prepared = student.config.preprocessing
-    readable, inputs, above = [], [], []
+    readable, inputs, above, unseen = [], [], [], []
     for file in files:
         try:
             raw = read_raw(file, max_megapixels=reading.max_megapixels)
@@ -116,7 +117,9 @@ def _score_files(
                 raise
             say(f"warning: skipped: {error}")
             continue
-        if raw.deep and raw.levels.high >= 2**prepared.depth:
+        if raw.deep and prepared.depth is None:
+            unseen.append(str(file))
+        elif raw.deep and raw.levels.high > highest(prepared.depth):
             above.append(str(file))
         readable.append(str(file))
         # One at a time: photographs are large, and what the networks take of them is small.
@@ -128,9 +131,15 @@ def _score_files(
         raise DataError(f"none of the {len(files)} images in {path} can be read")
     if above:
         say(
-            f"warning: {len(above)} images have values above {2**prepared.depth - 1}, the most "
+            f"warning: {len(above)} images have values above {highest(prepared.depth)}, the most "
             f"that the {prepared.depth} bits the student was trained with hold, and are white "
             f"there; the first is {printable(above[0])}"
+        )
+    if unseen:
+        say(
+            f"warning: {len(unseen)} images have 16 bits a sample, and no image that the student "
+            f"was trained with: 0 to {highest(None)} is read as black to white; the first is "
+            f"{printable(unseen[0])}"
         )
     x = torch.cat(inputs)
     rows = _rows(student, readable, student.score(x))

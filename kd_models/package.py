@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kd_models.data.read_image import FULL_DEPTH
 from kd_models.eca_mkdad import FeatureDetector
 from kd_models.networks.vgg_weights import TeacherWeights
 from kd_models.pkdgan import GanDetector
@@ -36,8 +35,9 @@ class Preprocessing(Value):
 
     image_size: int
     channels: int
-    depth: int = FULL_DEPTH
-    """bits in use of images with 16 a sample, which become 8 (see read_image)"""
+    depth: int | None = None
+    """bits in use of images with 16 a sample, which become 8 (see read_image); None where no
+    training image had 16"""
     resize: Literal["bilinear"] = "bilinear"
     value_range: tuple[float, float] = (-1.0, 1.0)
 
@@ -167,7 +167,7 @@ measured {where} of the test images.
 {_cost_rows(config)}
 
 Preprocessing: {p.channels} channel(s), {p.resize} resize to {p.image_size} x {p.image_size},
-values in {list(p.value_range)}. Of images with 16 bits a sample {p.depth} bits are in use.
+values in {list(p.value_range)}. {_deep(p)}
 
 Stage key `{config.stage_key}`.
 
@@ -178,6 +178,13 @@ from kd_models.package import Package
 scores = Package.load(folder).score(images)  # (N, {p.channels}, {p.image_size}, {p.image_size})
 ```
 """
+
+
+def _deep(preprocessing: Preprocessing) -> str:
+    depth = preprocessing.depth
+    if depth is None:
+        return "No training image had 16 bits a sample."
+    return f"Of images with 16 bits a sample {depth} bits are in use."
 
 
 def _code(name: str) -> str:

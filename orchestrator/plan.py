@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any, TypeVar
 
-from kd_models.data import FULL_DEPTH, DatasetRow, resolve_class
+from kd_models.data import DatasetRow, resolve_class
 from kd_models.eca_mkdad import DistilConfig
 from kd_models.names import together
 from kd_models.pkdgan import StepConfig
@@ -118,8 +118,8 @@ class Candidate:
     seed: int
     stages: tuple[str, ...]
     """keys of its chain, the student itself last"""
-    depth: int = FULL_DEPTH
-    """bits in use of its dataset's images that have 16 a sample"""
+    depth: int | None = None
+    """bits in use of its training images that have 16 a sample; None where none has"""
 
     @property
     def key(self) -> str:
@@ -253,7 +253,7 @@ class DatasetFacts:
     """of its content"""
     class_fingerprints: Mapping[str, str] | None = None
     """of the content that is used for each normal class, where that is not all of it"""
-    depths: Mapping[str, int] = field(default_factory=dict)
+    depths: Mapping[str, int | None] = field(default_factory=dict)
     """by normal class, see ImageSet"""
 
     def fingerprint_of(self, normal_class: str) -> str:
@@ -316,7 +316,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
                 variant.axes,
                 seed,
                 tuple(keys),
-                fact.depths.get(normal_class, FULL_DEPTH),
+                fact.depths.get(normal_class),
             )
             candidates.setdefault(candidate.key, candidate)
     ordered = sorted(stages.values(), key=lambda stage: len(stage.parents))

@@ -8,12 +8,11 @@ from kd_models.data.mask_files import MaskFiles
 from kd_models.data.one_class import OneClassData, check_learnable, one_class
 from kd_models.data.options import LoadOptions
 from kd_models.data.preprocess import to_model_input, to_model_masks
-from kd_models.data.read_image import FULL_DEPTH, MAX_MEGAPIXELS, RawImage, read_image, read_raw
+from kd_models.data.read_image import MAX_MEGAPIXELS, RawImage, highest, read_image, read_raw
 from kd_models.data.rows import DATASETS, dataset_row, resolve_class
 
 __all__ = [
     "DATASETS",
-    "FULL_DEPTH",
     "MAX_MEGAPIXELS",
     "DataError",
     "DatasetMissing",
@@ -29,6 +28,7 @@ __all__ = [
     "UnreadableImage",
     "check_learnable",
     "dataset_row",
+    "highest",
     "image_paths",
     "load",
     "one_class",

@@ -24,7 +24,7 @@ def fingerprint_arrays(*arrays: Tensor) -> str:
 
 def fingerprint_files(files: Iterable[tuple[str, bytes]]) -> str:
     """SHA-256 in hex over pairs of relative path and SHA-256 of the file's bytes, path-sorted."""
-    digest = hashlib.sha256(b"kd_models.data files 2\n")
+    digest = hashlib.sha256(b"kd_models.data files 3\n")
     for path, content_sha256 in sorted(files):
         name = os.fsencode(path)
         # The length before each part: no two lists of files spell the same bytes.

@@ -12,11 +12,11 @@ from torch import Tensor
 from kd_models.data.errors import DataError, UnreadableImage
 from kd_models.data.options import LoadOptions
 from kd_models.data.read_image import (
-    FULL_DEPTH,
     SUFFIXES,
     Levels,
     decode,
     depth_in_use,
+    highest,
     read_bytes,
 )
 from kd_models.names import printable
@@ -29,14 +29,14 @@ class ImageFile:
     """An image, or a mask, that could be read.
 
     `name`: its path inside the tree. `sha256`: of its bytes. `size`: (H, W) as decoded. `levels`:
-    of an image. `depth`: the bits in use, where a sample has 16.
+    of an image. `depth`: the bits in use where a sample has 16, None for all.
     """
 
     name: str
     sha256: bytes
     size: tuple[int, int]
     levels: Levels | None = None
-    depth: int = FULL_DEPTH
+    depth: int | None = None
 
 
 class ImageFiles(Sequence[Tensor]):
@@ -165,33 +165,42 @@ def with_depth(
     test: Sequence[ImageFile],
     options: LoadOptions,
     notes: list[str],
-) -> tuple[list[ImageFile], list[ImageFile], int]:
+) -> tuple[list[ImageFile], list[ImageFile], int | None]:
     """Training and test images with the bits in use of those with 16 bits a sample.
 
-    Those that the training images use, or `options.depth`. To `notes` goes what a person should
-    know of them: `where` says of which images.
+    Those that the training images use, or `options.depth`; None where no training image has 16.
+    To `notes` goes what a person should know of them: `where` says of which images.
     """
-    deep = [file.levels.high for file in train if file.levels and file.levels.deep]
-    depth = options.depth or (depth_in_use(max(deep)) if deep else FULL_DEPTH)
-    if deep and depth < FULL_DEPTH:
+    seen = _deep(train)
+    most = max((levels.high for _, levels in seen), default=0)
+    depth = options.depth or (depth_in_use(most) if seen else None)
+    if seen and highest(depth) < highest(None):
         notes.append(
-            f"{where}: of 16-bit images {depth} bits are in use (training images reach "
-            f"{max(deep)}): 0 to {2**depth - 1} is read as black to white"
+            f"{where}: of 16-bit images {depth} bits are in use (training images reach {most}): "
+            f"0 to {highest(depth)} is read as black to white"
         )
-    above = [
-        file for file in test if file.levels and file.levels.deep and file.levels.high >= 2**depth
-    ]
+    deep = _deep([*train, *test])
+    if 0 < len(deep) < len(train) + len(test):
+        notes.append(
+            f"{where}: {len(deep)} of {len(train) + len(test)} images have 16 bits a sample, where "
+            f"0 to {highest(depth)} is read as black to white, and the others 8, where it is 0 to "
+            f"255; the first is {printable(deep[0][0].name)}"
+        )
+    above = [file for file, levels in _deep(test) if levels.high > highest(depth)]
     if above:
         notes.append(
-            f"{where}: {len(above)} of {len(test)} test images have values above {2**depth - 1}, "
+            f"{where}: {len(above)} of {len(test)} test images have values above {highest(depth)}, "
             f"the most that {depth} bits hold, and are white there; the first is "
             f"{printable(above[0].name)}"
         )
-    low, high = _range(train, depth)
-    if 0 <= high - low < _FEW_LEVELS:
+    ranges = [(_range(file.levels, depth), file.name) for file in train if file.levels]
+    grey = [(values, name) for values, name in ranges if values[1] - values[0] < _FEW_LEVELS]
+    if 2 * len(grey) >= max(len(ranges), 1):
+        (low, high), name = grey[0]
         notes.append(
-            f"{where}: all training images are nearly one grey, with values from {low} to {high} "
-            "of 0 to 255; were they saved with too few bits?"
+            f"{where}: half of the training images or more are nearly one grey, such as "
+            f"{printable(name)} with values from {low} to {high} of 0 to 255; were they saved with "
+            "too few bits, or is one of the others broken?"
         )
     return (
         [replace(file, depth=depth) for file in train],
@@ -203,13 +212,15 @@ def with_depth(
 _FEW_LEVELS = 16
 
 
-def _range(files: Sequence[ImageFile], depth: int) -> tuple[int, int]:
-    """The lowest and highest values, as they are read."""
-    low, high = 255, 0
-    for levels in (file.levels for file in files if file.levels):
-        scale = 255 / (2**depth - 1) if levels.deep else 1
-        low, high = min(low, round(levels.low * scale)), max(high, round(levels.high * scale))
-    return low, min(high, 255)
+def _deep(files: Sequence[ImageFile]) -> list[tuple[ImageFile, Levels]]:
+    """The images with 16 bits a sample, and their levels."""
+    return [(file, file.levels) for file in files if file.levels and file.levels.deep]
+
+
+def _range(levels: Levels, depth: int | None) -> tuple[int, int]:
+    """An image's lowest and highest value, as they are read."""
+    scale = 255 / highest(depth) if levels.deep else 1
+    return min(round(levels.low * scale), 255), min(round(levels.high * scale), 255)
 
 
 def note_unused(

@@ -9,7 +9,6 @@ from torch import Tensor
 from kd_models.data.errors import DataError
 from kd_models.data.mask_files import MaskFiles
 from kd_models.data.options import LoadOptions
-from kd_models.data.read_image import FULL_DEPTH
 
 Images = Tensor | Sequence[Tensor]
 """uint8: one tensor (N, C, H, W), or one (C, H, W) each where sizes differ; C is 1 or 3."""
@@ -36,7 +35,7 @@ class Splits:
     masks: MaskFiles | None = None
     class_fingerprints: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
-    depths: Mapping[str, int] | None = None
+    depths: Mapping[str, int | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +63,8 @@ class ImageSet:
     `fingerprint` is a SHA-256 in hex over the content, the same wherever the files lie.
     `test_names` are the test images' paths inside a folder dataset or MVTec's tree, else None.
     `skipped` are the paths of images and masks left out because they could not be read. `notes`
-    are sentences on what looks wrong with the files. `depths`: by class, of images that are files,
-    the bits in use where a sample has 16.
+    are sentences on what looks wrong with the files. `depths`: by class, of training images that
+    are files, the bits in use where a sample has 16; None where none has.
 
     MVTec's classes are categories, each with test images of its own. Such datasets have, besides:
     `test_defects`, int64 (m,): 0 where the test image is good, and k where it lies in its
@@ -84,11 +83,12 @@ class ImageSet:
     masks: MaskFiles | None = None
     class_fingerprints: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
-    depths: Mapping[str, int] | None = None
+    depths: Mapping[str, int | None] | None = None
 
-    def depth_of(self, normal_class: str) -> int:
-        """The bits in use of images with 16 bits a sample, in the task with this class."""
-        return (self.depths or {}).get(normal_class, FULL_DEPTH)
+    def depth_of(self, normal_class: str) -> int | None:
+        """The bits in use of training images with 16 bits a sample, in the task with this class;
+        None where there is none."""
+        return (self.depths or {}).get(normal_class)
 
     @property
     def name(self) -> str:

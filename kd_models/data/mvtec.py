@@ -133,7 +133,7 @@ class _Category:
     test: list[ImageFile]
     defects: list[int]
     masks: list[MaskSource]
-    depth: int
+    depth: int | None
 
     def files(self) -> list[ImageFile]:
         masks = [mask for mask in self.masks if isinstance(mask, ImageFile)]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from kd_models.data.errors import UnreadableImage
@@ -32,21 +33,23 @@ SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
 
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits a sample that cameras have."""
-FULL_DEPTH = DEPTHS[-1]
 
 MAX_MEGAPIXELS = 179.0
 """Most millions of pixels an image may have, unless asked for: Pillow's own limit."""
 
+_BITS_PER_SAMPLE = 258
+_OTHER_DEEP = "16-bit pixels of this kind ({}) are not read; save it as RGB"
 _GREY = ("1", "L", "LA", "La")
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
-_OPENING = threading.Lock()
 
 
 class Levels(NamedTuple):
-    """Which values an image's pixels have, as stored."""
+    """Which values an image's pixels have, as stored: those that are not transparent."""
 
     low: int
+    """all but a thousandth of the values are at least this: cameras have dead pixels"""
     high: int
+    """all but a thousandth are at most this: cameras have hot pixels"""
     deep: bool
     """whether a sample has 16 bits"""
     constant: bool
@@ -74,15 +77,24 @@ class RawImage:
 
     @property
     def levels(self) -> Levels:
-        constant = bool((self.pixels == self.pixels[:1, :1]).all())
-        return Levels(int(self.pixels.min()), int(self.pixels.max()), self.deep, constant)
+        seen = self.pixels.reshape(self.size[0] * self.size[1], -1)
+        constant = True
+        if self.opacity is not None:
+            constant = bool((self.opacity == self.opacity[0, 0]).all())
+            seen = seen[self.opacity.ravel() > 0]
+        if seen.size == 0:
+            return Levels(0, 0, self.deep, constant)
+        constant = constant and bool((seen == seen[0]).all())
+        counts = np.bincount(seen.ravel()).cumsum()
+        low, high = np.searchsorted(counts, [seen.size // 1000 + 1, seen.size - seen.size // 1000])
+        return Levels(int(low), int(high), self.deep, constant)
 
-    def to_tensor(self, depth: int = FULL_DEPTH) -> Tensor:
-        """uint8 (C, H, W), C 1 or 3; 16 bits are scaled so that ``depth`` bits span 0 to 255, and
-        what is above them is white."""
+    def to_tensor(self, depth: int | None = None) -> Tensor:
+        """uint8 (C, H, W), C 1 or 3; 16 bits are scaled so that ``depth`` bits (None for all) span
+        0 to 255, and what is above them is white."""
         pixels = self.pixels
         if self.deep:
-            scaled = pixels * (255 / (2**depth - 1))
+            scaled = pixels * (255 / highest(depth))
             if self.opacity is not None:
                 share = self.opacity[..., None] if scaled.ndim == 3 else self.opacity
                 scaled = scaled * share + 255 * (1 - share)
@@ -91,19 +103,24 @@ class RawImage:
         return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
 
-def depth_in_use(highest: int) -> int:
+def depth_in_use(value: int) -> int:
     """The fewest bits of `DEPTHS` that hold a value."""
-    return next(depth for depth in DEPTHS if highest < 2**depth or depth == FULL_DEPTH)
+    return next(depth for depth in DEPTHS if value <= highest(depth))
+
+
+def highest(depth: int | None) -> int:
+    """The highest value of that many bits; None for all that a sample has."""
+    return int(2 ** (depth or DEPTHS[-1]) - 1)
 
 
 def read_image(
-    path: Path | str, *, depth: int = FULL_DEPTH, max_megapixels: float = MAX_MEGAPIXELS
+    path: Path | str, *, depth: int | None = None, max_megapixels: float = MAX_MEGAPIXELS
 ) -> Tensor:
     """Reads an image file in any common format: uint8 (C, H, W), C 1 for grey and 3 for colour.
 
     Turned as its EXIF orientation says; palettes looked up; transparency laid on white, since the
     colour stored under it means nothing; the first frame where there are several. `depth`: the
-    bits in use of a file with 16 bits a sample; those become 8.
+    bits in use of a file with 16 bits a sample, None for all; those become 8.
 
     Raises UnreadableImage, naming the file, where it is missing, damaged, no such image, or
     larger than `max_megapixels`.
@@ -148,8 +165,10 @@ def decode_mask(content: bytes, path: Path, *, max_megapixels: float | None = No
                 raise ValueError("some of its values are not finite")
             return torch.from_numpy(values != 0)
         indices = np.asarray(ImageOps.exif_transpose(image)) if image.mode == "P" else None
-        values = _raw(image, content, "black").pixels
-        values = values.max(-1) if values.ndim == 3 else values
+        raw = _raw(image, content, "black")
+        values = raw.pixels.max(-1) if raw.pixels.ndim == 3 else raw.pixels
+        if raw.opacity is not None:
+            values = np.where(raw.opacity > 0, values, 0)
         least = values.max() / 2 if lossy else 0.5
         marked = (values >= least) & (values > 0)
         if indices is not None and not marked.any():
@@ -161,7 +180,7 @@ def decode_mask(content: bytes, path: Path, *, max_megapixels: float | None = No
 def _opened(content: bytes, path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
     """Around decoding: whatever goes wrong inside is UnreadableImage, naming the file."""
     try:
-        with _open(content) as image:
+        with _PILLOWS_LIMIT.lifted(), Image.open(io.BytesIO(content)) as image:
             megapixels = image.width * image.height / 1e6
             if max_megapixels is not None and megapixels > max_megapixels:
                 raise ValueError(
@@ -180,21 +199,39 @@ def _opened(content: bytes, path: Path, max_megapixels: float | None) -> Iterato
         raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
 
 
-def _open(content: bytes) -> Image.Image:
-    # Pillow has one limit for the whole process. Ours is a setting, and its message names it.
-    with _OPENING:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+class _PillowsLimit:
+    """Pillow has one limit of pixels for the whole process, and some formats ask for it again when
+    they are decoded. Ours is a setting, and its message names it."""
+
+    def __init__(self) -> None:
+        self._lock, self._readers, self._limit = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        with self._lock:
+            if not self._readers:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._readers += 1
         try:
-            return Image.open(io.BytesIO(content))
+            yield
         finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            with self._lock:
+                self._readers -= 1
+                if not self._readers:
+                    Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_PILLOWS_LIMIT = _PillowsLimit()
 
 
 def _raw(image: Image.Image, content: bytes, behind: str) -> RawImage:
     # Asked for before the orientation is applied: the turned copy forgets its format.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return RawImage(np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16))
-    if any(rawmode.endswith((";16B", ";16L", ";16N")) for rawmode in _rawmodes(image)):
+    deep = any(rawmode.endswith((";16B", ";16L", ";16N")) for rawmode in _rawmodes(image))
+    if _is_cut(image, deep):
+        raise ValueError(_OTHER_DEEP.format(f"{image.format} {image.mode}"))
+    if deep:
         return _deep_colour(image, content)
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
@@ -204,6 +241,17 @@ def _raw(image: Image.Image, content: bytes, behind: str) -> RawImage:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, behind), rgba).convert("RGB")
     return RawImage(np.array(image.convert(wanted)))
+
+
+def _is_cut(image: Image.Image, deep: bool) -> bool:
+    """Whether Pillow takes one byte of each 16-bit sample, or each byte for a sample."""
+    if isinstance(image, TiffImageFile) and image.mode not in ("I", "F"):
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))
+        return max(bits) > 8 and not deep  # each colour apart
+    return any(
+        tile.codec_name == "SGI16" or (tile.codec_name == "sgi_rle" and tile.args[-1] == 2)
+        for tile in getattr(image, "tile", [])
+    )
 
 
 def _rawmodes(image: Image.Image) -> list[str]:
@@ -218,16 +266,15 @@ _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L
 def _deep_colour(image: Image.Image, content: bytes) -> RawImage:
     """Pillow keeps the upper byte of 16-bit colour alone. Unpacked as if its bytes were in the
     other order, it keeps the lower."""
-    lower = _open(content)
+    lower = Image.open(io.BytesIO(content))
     tiles = []
-    for tile in lower.tile:  # type: ignore[attr-defined]
-        rawmode = tile.args[0] if isinstance(tile.args, tuple) else tile.args
+    for tile, rawmode in zip(lower.tile, _rawmodes(lower), strict=True):
         if image.mode not in ("RGB", "RGBA") or not rawmode.startswith(("RGB;", "RGBA;", "RGBX;")):
-            raise ValueError(f"16-bit pixels of this kind ({rawmode}) are not read; save it as RGB")
+            raise ValueError(_OTHER_DEEP.format(rawmode))
         other = rawmode[:-1] + _OTHER_BYTE[rawmode[-1]]
         args = (other, *tile.args[1:]) if isinstance(tile.args, tuple) else other
         tiles.append(tile._replace(args=args))
-    lower.tile = tiles  # type: ignore[attr-defined]
+    lower.tile = tiles
     high, low = (
         np.array(ImageOps.exif_transpose(each)).astype(np.uint16) for each in (image, lower)
     )

@@ -3,9 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -218,3 +220,27 @@ def test_a_damaged_package(
     ended = job("score", damaged, images)
     assert ended.exit_code == 2
     assert f"error: {damaged} is damaged: " in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("depth", "line"),
+    [
+        (12, "1 images have values above 4095, the most that the 12 bits the student was trained"),
+        (14, None),
+        (None, "2 images have 16 bits a sample, and no image that the student was trained with"),
+    ],
+)
+def test_images_of_more_bits_than_the_student_was_trained_with_are_said(
+    job: Callable[..., Any], student: Path, tmp_path: Path, depth: int | None, line: str | None
+) -> None:
+    package = Package.load(student)
+    prepared = package.config.preprocessing.model_copy(update={"depth": depth})
+    config = package.config.model_copy(update={"preprocessing": prepared})
+    replace(package, config=config).save(tmp_path / "package")
+    (tmp_path / "images").mkdir()
+    for level in (4000, 5000):
+        values = np.full((8, 8), level, dtype=np.uint16)
+        Image.fromarray(values).save(tmp_path / f"images/{level}.png")
+    ended = job("score", tmp_path / "package", tmp_path / "images")
+    assert ended.exit_code == 0
+    assert (ended.stderr == "") if line is None else (line in ended.stderr)

@@ -661,10 +661,11 @@ def test_the_bits_in_use_are_the_training_images_of_the_category(place: Path) ->
         values = np.full((HEIGHT, WIDTH), 4000 + number, dtype=np.uint16)
         values[0, 0] = 5
         _save(place / f"cap/train/good/{number:03}.png", values)
-    _save(place / "cap/test/good/000.png", np.full((HEIGHT, WIDTH), 2047, dtype=np.uint16))
-    _save(place / "cap/test/hole/001.png", np.full((HEIGHT, WIDTH), 9000, dtype=np.uint16))
+    for name, value in {"good/000": 2047, "good/001": 9, "hole/000": 9, "hole/001": 9000}.items():
+        values = np.full((HEIGHT, WIDTH), value, dtype=np.uint16)
+        _save(place / f"cap/test/{name}.png", values)
     loaded = _load(place)
-    assert (loaded.depth_of("cap"), loaded.depth_of("bolt")) == (12, 16)
+    assert (loaded.depth_of("cap"), loaded.depth_of("bolt")) == (12, None)
     assert loaded.notes == (
         "cap: of 16-bit images 12 bits are in use (training images reach 4002): 0 to 4095 is read "
         "as black to white",
@@ -679,12 +680,61 @@ def test_the_bits_in_use_are_the_training_images_of_the_category(place: Path) ->
     assert len(as_trained.notes) == 1
 
 
+def _deepen(place: Path, *highest: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
+    """Images of 16 bits: training images with values up to each of these, test images to 200."""
+    names = [f"train/good/{number:03}" for number in range(len(highest))]
+    names += ["test/good/000", "test/good/001", "test/hole/000", "test/hole/001"]
+    for name, most in zip(names, [*highest, 200, 200, 200, 200], strict=True):
+        values = np.random.default_rng(most).integers(0, most + 1, size)
+        values[0, :2] = 0, most
+        _save(place / f"cap/{name}.png", values.astype(np.uint16))
+
+
+def test_a_hot_pixel_does_not_make_the_others_black(place: Path) -> None:
+    _deepen(place, 4000, 4000, 4000)
+    for number in range(3):
+        values = np.random.default_rng(number).integers(0, 4001, (40, 50)).astype(np.uint16)
+        values[7, 7] = 65535
+        _save(place / f"cap/train/good/{number:03}.png", values)
+    loaded = _load(place)
+    assert loaded.depth_of("cap") == 12
+    (note,) = loaded.notes
+    assert note.startswith("cap: of 16-bit images 12 bits are in use (training images reach ")
+    assert _task(loaded, "cap").train.mean().item() == pytest.approx(0, abs=0.05)
+
+
+def test_one_bright_image_among_dark_ones_is_said(place: Path) -> None:
+    _deepen(place, 65535, 200, 200)
+    notes = _notes(place)
+    assert notes == [
+        "cap: half of the training images or more are nearly one grey, such as "
+        "cap/train/good/001.png with values from 0 to 1 of 0 to 255; were they saved with too few "
+        "bits, or is one of the others broken?"
+    ]
+
+
+@pytest.mark.parametrize("deep", ["train", "test"])
+def test_images_of_8_and_of_16_bits_in_one_category_are_said(place: Path, deep: str) -> None:
+    values = np.random.default_rng(1).integers(0, 4001, (HEIGHT, WIDTH)).astype(np.uint16)
+    _save(place / f"cap/{deep}/good/001.png", values)
+    depth = 12 if deep == "train" else 16
+    loaded = _load(place)
+    assert loaded.depth_of("cap") == (12 if deep == "train" else None)
+    assert (
+        f"cap: 1 of 7 images have 16 bits a sample, where 0 to {2**depth - 1} is read as black to "
+        f"white, and the others 8, where it is 0 to 255; the first is cap/{deep}/good/001.png"
+    ) in loaded.notes
+
+
 def test_training_images_of_nearly_one_grey_are_said(place: Path) -> None:
     for number in range(3):
         values = np.random.default_rng(number).integers(0, 4, (HEIGHT, WIDTH), dtype=np.uint8)
         _save(place / f"cap/train/good/{number:03}.png", values)
     (note,) = _notes(place)
-    assert note.startswith("cap: all training images are nearly one grey, with values from 0 to 3")
+    assert note.startswith(
+        "cap: half of the training images or more are nearly one grey, such as "
+        "cap/train/good/000.png with values from 0 to 3"
+    )
 
 
 def test_too_large_an_image_is_skipped_or_stops(place: Path) -> None:

@@ -1,6 +1,7 @@
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from kd_models.data import UnreadableImage, read_image, read_raw
-from kd_models.data.read_image import depth_in_use
+from kd_models.data.read_image import decode_mask, depth_in_use
 
 Pixels = Callable[..., np.ndarray]
 
@@ -131,11 +132,41 @@ def _deep_tiff(levels: np.ndarray, order: str) -> bytes:
     height, width, samples = levels.shape
     data = levels.astype(f"{order}u2").tobytes()
     bits = 8 + 2 + 12 * 9 + 4
-    entries = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, samples, bits), (259, 3, 1, 1),
-        (262, 3, 1, 2), (273, 4, 1, bits + 2 * samples), (277, 3, 1, samples),
-        (278, 4, 1, height), (279, 4, 1, len(data)),
-    ]  # fmt: skip
+    return _tiff(
+        order,
+        [
+            (256, 4, 1, width), (257, 4, 1, height), (258, 3, samples, bits), (259, 3, 1, 1),
+            (262, 3, 1, 2), (273, 4, 1, bits + 2 * samples), (277, 3, 1, samples),
+            (278, 4, 1, height), (279, 4, 1, len(data)),
+        ],
+        struct.pack(f"{order}{samples}H", *[16] * samples) + data,
+    )  # fmt: skip
+
+
+def _planar_tiff(levels: np.ndarray, order: str) -> bytes:
+    """Each colour a strip of its own (PlanarConfiguration 2)."""
+    height, width, samples = levels.shape
+    data = levels.transpose(2, 0, 1).astype(f"{order}u2").tobytes()
+    size = len(data) // samples
+    bits = 8 + 2 + 12 * 10 + 4
+    offsets, sizes = bits + 2 * samples, bits + 6 * samples
+    strips = [offsets + 8 * samples + n * size for n in range(samples)]
+    return _tiff(
+        order,
+        [
+            (256, 4, 1, width), (257, 4, 1, height), (258, 3, samples, bits), (259, 3, 1, 1),
+            (262, 3, 1, 2), (273, 4, samples, offsets), (277, 3, 1, samples), (278, 4, 1, height),
+            (279, 4, samples, sizes), (284, 3, 1, 2),
+        ],
+        struct.pack(f"{order}{samples}H", *[16] * samples)
+        + struct.pack(f"{order}{samples}I", *strips)
+        + struct.pack(f"{order}{samples}I", *[size] * samples)
+        + data,
+    )  # fmt: skip
+
+
+def _tiff(order: str, entries: list[tuple[int, int, int, int]], rest: bytes) -> bytes:
+    """A TIFF of one directory: tag, type (3 short, 4 long), count, value or where it lies."""
     table = b"".join(
         struct.pack(f"{order}HHI", tag, kind, count)
         + (
@@ -147,7 +178,7 @@ def _deep_tiff(levels: np.ndarray, order: str) -> bytes:
     )
     mark = b"II*\0" if order == "<" else b"MM\0*"
     head = mark + struct.pack(f"{order}IH", 8, len(entries))
-    return head + table + struct.pack(f"{order}I{samples}H", 0, *[16] * samples) + data
+    return head + table + struct.pack(f"{order}I", 0) + rest
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
@@ -209,13 +240,68 @@ def test_what_values_an_image_has(tmp_path: Path, values: np.ndarray, levels: tu
     assert read_raw(tmp_path / "x.png").levels == levels
 
 
+def test_single_pixels_do_not_count_among_the_values_an_image_has(tmp_path: Path) -> None:
+    values = np.full((40, 50), 900, dtype=np.uint16)
+    values[:20] = 100
+    values[0, :2] = 0, 65535  # a dead and a hot one: of each a thousandth may be
+    _write_deep(tmp_path / "x.png", values)
+    assert read_raw(tmp_path / "x.png").levels == (100, 900, True, False)
+
+
+@pytest.mark.parametrize("opaque", [0, 1, 3])
+def test_what_is_transparent_does_not_count_among_the_values_an_image_has(
+    tmp_path: Path, opaque: int
+) -> None:
+    levels = np.zeros((1, 4, 4), dtype=np.uint16)
+    levels[..., :3] = 60000, 7, 0
+    levels[0, :opaque] = 300, 400, 500, 65535
+    _write_deep(tmp_path / "x.png", levels)
+    expected = (300, 500, True, False) if opaque else (0, 0, True, True)
+    assert read_raw(tmp_path / "x.png").levels == expected
+
+
+def test_what_is_transparent_in_a_mask_of_16_bits_is_not_marked(tmp_path: Path) -> None:
+    levels = np.array([[[300, 0, 0, 0], [300, 0, 0, 9], [0, 0, 0, 65535]]], dtype=np.uint16)
+    _write_deep(tmp_path / "m.png", levels)
+    mask = decode_mask((tmp_path / "m.png").read_bytes(), tmp_path / "m.png")
+    assert mask.tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bits_whose_colours_lie_apart_are_refused(tmp_path: Path, order: str) -> None:
+    """Pillow takes each byte for a sample."""
+    (tmp_path / "x.tif").write_bytes(_planar_tiff(np.full((4, 5, 3), 700, dtype=np.uint16), order))
+    with pytest.raises(UnreadableImage, match=r"16-bit pixels of this kind .* save it as RGB"):
+        read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("compressed", [0, 1])
+def test_sixteen_bits_of_which_pillow_reads_a_byte_are_refused(
+    tmp_path: Path, compressed: int
+) -> None:
+    head = struct.pack(">HBBHHHHII", 474, compressed, 2, 3, 3, 1, 3, 0, 65535)
+    (tmp_path / "x.sgi").write_bytes(head.ljust(512, b"\0") + np.full(9, 77, ">u2").tobytes())
+    with pytest.raises(UnreadableImage, match=r"16-bit pixels of this kind \(SGI RGB\)"):
+        read_image(tmp_path / "x.sgi")
+
+
 @pytest.mark.filterwarnings("error")
-def test_too_large_an_image_says_which_setting_lifts_the_limit(tmp_path: Path) -> None:
-    Image.new("1", (20_000, 10_000)).save(tmp_path / "x.png")
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_too_large_an_image_says_which_setting_lifts_the_limit(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.new("1", (20_000, 10_000)).save(path)
     with pytest.raises(UnreadableImage, match=r"200 megapixels, and max_megapixels, .* 179;"):
-        read_image(tmp_path / "x.png")
-    assert read_image(tmp_path / "x.png", max_megapixels=200).shape == (1, 10_000, 20_000)
+        read_image(path)
+    assert read_image(path, max_megapixels=200).shape == (1, 10_000, 20_000)
     assert Image.MAX_IMAGE_PIXELS is not None  # other people's images keep their limit
+
+
+def test_images_that_are_read_at_once_leave_the_limit_as_it_was(tmp_path: Path) -> None:
+    Image.new("1", (300, 200)).save(tmp_path / "x.png")
+    before = Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_image, [tmp_path / "x.png"] * 200))
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_sixteen_bits_are_turned_too(tmp_path: Path) -> None:
