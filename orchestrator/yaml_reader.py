@@ -6,19 +6,19 @@ schema with decimal numbers alone; whatever else looks like one stays the text i
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError, SafeConstructor
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import MappingNode, ScalarNode
 
-_INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
 _FRACTION = r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _SPECIAL = r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 _SCALARS = {
     "null": (r"~|null|Null|NULL|", "~nN"),
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (_INTEGER, "-+0123456789"),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
     "float": (f"{_FRACTION}|{_SPECIAL}", "-+.0123456789"),
     "merge": (r"<<", "<"),
 }
@@ -44,54 +44,78 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
         # Here, since merging (<<) puts pairs into the node that nobody wrote in it.
         node: MappingNode = super().compose_mapping_node(anchor)
-        seen: dict[str, Node] = {}
-        for key, _ in node.value:
-            if not isinstance(key, ScalarNode):
-                continue
-            if (first := seen.get(key.value)) is not None:
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, ScalarNode) or key.tag not in (_tag("str"), _tag("merge")):
+                spelled = key.value if isinstance(key, ScalarNode) else "that begins there"
                 raise ConstructorError(
                     None,
                     None,
-                    f"{key.value} is given twice, in line {first.start_mark.line + 1} and in line "
-                    f"{key.start_mark.line + 1}; one of them has to go",
+                    f"in line {line} the key {spelled} is no text; put it in quotes",
                 )
-            seen[key.value] = key
+            text = _joined(key.value)
+            if text in lines:
+                # An alias has the line of what it stands for: that of its value says where it is.
+                line = max(line, value.start_mark.line + 1)
+                raise ConstructorError(
+                    None,
+                    None,
+                    f"{text} is given twice, in line {lines[text]} and in line {line}; one of "
+                    "them has to go",
+                )
+            lines[text] = line
         return node
 
 
-def _number(of: type, pattern: str) -> Any:
+def _tag(name: str) -> str:
+    return f"tag:yaml.org,2002:{name}"
+
+
+def _plain(name: str, value_of: Callable[[str], Any]) -> Any:
+    """Return what makes a value of a scalar, which a tag (``!!int``) may claim of any text."""
+
     def construct(loader: _Loader, node: ScalarNode) -> Any:
         text = str(loader.construct_scalar(node))
         try:
-            if not re.fullmatch(pattern, text):  # asked for by a tag: !!int 010
+            if not re.fullmatch(_SCALARS[name][0], text):
                 raise ValueError
-            return of(text.replace(".inf", "inf").replace(".nan", "nan"))
+            return value_of(text)
         except ValueError:  # int() also refuses thousands of digits
-            problem = f"{text[:40]!r} is no decimal number"
+            problem = f"{text[:40]!r} is no {_KINDS[name]}"
             raise ConstructorError(None, None, problem, node.start_mark) from None
 
     return construct
 
 
-def _text(loader: _Loader, node: ScalarNode) -> str:
+_KINDS = {
+    "null": "null",
+    "bool": "true or false",
+    "int": "decimal number",
+    "float": "decimal number",
+}
+
+
+def _joined(text: str) -> str:
     """JSON, which is YAML too, escapes characters beyond the first 65,536 as two surrogates."""
-    text = str(loader.construct_scalar(node))
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 for _name, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_name}",
+        _tag(_name),
         re.compile(f"(?:{_pattern})$"),
         [*_first, ""] if _name == "null" else list(_first),
     )
 for _name, _construct in {
-    "null": SafeConstructor.construct_yaml_null,
-    "bool": SafeConstructor.construct_yaml_bool,
-    "str": _text,
-    "int": _number(int, _INTEGER),
-    "float": _number(float, f"{_FRACTION}|{_SPECIAL}"),
+    "null": _plain("null", lambda text: None),
+    "bool": _plain("bool", lambda text: text.lower() == "true"),
+    "int": _plain("int", int),
+    "float": _plain(
+        "float", lambda t: float(t.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    ),
+    "str": lambda loader, node: _joined(str(loader.construct_scalar(node))),
     "seq": lambda loader, node: loader.construct_sequence(node, deep=True),
     "map": lambda loader, node: loader.construct_mapping(node, deep=True),
 }.items():
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _construct)
+    _Loader.add_constructor(_tag(_name), _construct)

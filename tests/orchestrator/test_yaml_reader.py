@@ -26,6 +26,7 @@ from orchestrator.yaml_reader import read_yaml
         ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
         (".inf", float("inf")), ("-.inf", float("-inf")), ("'12'", "12"), ('"true"', "true"),
         ("!!str 12", "12"), ("!!int '12'", 12), ("!!float 1", 1.0), ('"\\udce9"', "\udce9"),
+        ("!!bool 'true'", True), ("!!null ''", None),
         ("[a, [1, b]]", ["a", [1, "b"]]), ("{a: {b: 1}}", {"a": {"b": 1}}),
     ],
 )  # fmt: skip
@@ -41,6 +42,23 @@ def test_a_key_given_twice_is_refused_with_both_lines() -> None:
         read_yaml("{x: 1, 'x': 2}")
 
 
+def test_a_key_repeated_by_an_alias_is_given_twice() -> None:
+    with pytest.raises(yaml.YAMLError, match="b is given twice, in line 1 and in line 2"):
+        read_yaml("&b b: 1\n*b : 2\n")
+
+
+def test_keys_that_are_one_in_two_spellings_are_given_twice() -> None:
+    with pytest.raises(yaml.YAMLError, match="is given twice, in line 1 and in line 1"):
+        read_yaml('{"\\ud83d\\ude00": 1, "\\U0001f600": 2}')
+
+
+@pytest.mark.parametrize("key", ["1", "1.0", "true", "~", "[a]", "{a: 1}"])
+def test_a_key_is_text(key: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=r"in line 2 the key .* is no text; put it in quotes"):
+        read_yaml(f"a: 1\n? {key}\n: 2\n")
+    assert read_yaml(f"{{'{key}': 2}}") == {key: 2}
+
+
 def test_a_merged_key_may_be_given_again() -> None:
     text = "a: &a {<<: {x: 0}, x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: *a"
     read = read_yaml(text)
@@ -51,6 +69,9 @@ def test_a_merged_key_may_be_given_again() -> None:
     "text",
     [
         "!!int 010",
+        "!!bool yes",
+        "!!bool maybe",
+        "!!null 5",
         "!!float x",
         "!!binary aGk=",
         "!!timestamp 2024-01-01",
