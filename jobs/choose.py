@@ -15,8 +15,7 @@ from rich.table import Table
 
 from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
 from orchestrator.progress import Say
-from orchestrator.spec import StorageSpec
-from orchestrator.sweep_file import read_spec
+from orchestrator.sweep_file import default_storage, read_spec
 
 app = job()
 
@@ -52,11 +51,11 @@ def choose(
         from orchestrator import registry
         from orchestrator.tracking import connect
 
-        name, storage = sweep, StorageSpec()
+        name, uri = sweep, tracking_uri
         if Path(sweep).suffix in (".yaml", ".yml") or Path(sweep).is_file():
             spec = read_spec(Path(sweep))
-            name, storage = spec.name, spec.storage
-        client = connect(tracking_uri or storage.mlflow_uri)
+            name, uri = spec.name, uri or spec.storage.mlflow_uri
+        client = connect(uri or default_storage().mlflow_uri)
         runs = registry.finished_candidates(client, name)
         choices = registry.choose(runs, registry.Limits(max_params, max_flops, max_latency_ms))
         table = Table(title=f"champions of {name}")

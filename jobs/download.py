@@ -15,7 +15,7 @@ from rich.console import Console
 
 from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
 from orchestrator.progress import Say
-from orchestrator.spec import StorageSpec
+from orchestrator.sweep_file import default_storage
 
 app = job()
 
@@ -40,7 +40,7 @@ def download(
         from orchestrator.registry import fetch
         from orchestrator.tracking import connect
 
-        client = connect(tracking_uri or StorageSpec().mlflow_uri)
+        client = connect(tracking_uri or default_storage().mlflow_uri)
         config = fetch(client, model, dest).config
         files = sorted(path.name for path in dest.iterdir())
         return Answer(

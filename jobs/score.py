@@ -31,12 +31,12 @@ from kd_models.data import (
 )
 from kd_models.localisation import heat_maps, localisation_metrics
 from kd_models.metrics import auroc, rates
-from kd_models.names import printable, shortened
+from kd_models.names import printable, shortened, shown
 from kd_models.package import Package
 from orchestrator.cli import Answer, DebugFlag, JsonFlag, job, respond
 from orchestrator.planning import tell_of_files
 from orchestrator.progress import Say
-from orchestrator.spec import StorageSpec
+from orchestrator.sweep_file import default_storage
 
 _LONGEST_FILE_NAME = 60
 """characters: file systems take 255 bytes"""
@@ -95,7 +95,7 @@ def score(
         )
         if Path(images).exists():
             return _score_files(student, Path(images), reading, heatmaps, say)
-        root = data or StorageSpec().data_path
+        root = data or default_storage().data_path
         return _score_dataset(student, images, root, reading, heatmaps, say)
 
     respond(work, as_json, debug)
@@ -106,7 +106,7 @@ def _score_files(
 ) -> Answer:
     files = sorted(image_paths(path)) if path.is_dir() else [path]
     if not files:
-        raise DataError(f"there is no image in {path}")
+        raise DataError(f"there is no image in {shown(path)}")
     prepared = student.config.preprocessing
     readable, inputs, above, unseen = [], [], [], []
     for file in files:
@@ -128,7 +128,7 @@ def _score_files(
             to_model_input([image], image_size=prepared.image_size, channels=prepared.channels)
         )
     if not readable:
-        raise DataError(f"none of the {len(files)} images in {path} can be read")
+        raise DataError(f"none of the {len(files)} images in {shown(path)} can be read")
     if above:
         say(
             f"warning: {len(above)} images have values above {highest(prepared.depth)}, the most "

@@ -8,6 +8,7 @@ break tables and logs.
 import hashlib
 import re
 import shlex
+from pathlib import Path
 
 _ESCAPE = re.compile(r"\\(?:\\|x[89a-f][0-9a-f]|u[0-9a-f]{4}|U00(?:0[0-9a-f]|10)[0-9a-f]{4})")
 _BYTES = range(0xDC80, 0xDD00)
@@ -21,6 +22,11 @@ def printable(name: str) -> str:
     printable (a line end, a direction mark) ``\u000a`` or ``\U000e0001``, a backslash ``\\``.
     """
     return name if name.isprintable() and "\\" not in name else "".join(map(_escaped, name))
+
+
+def shown(path: Path) -> str:
+    """Return a path as messages show it: in one line, whatever its folders are called."""
+    return printable(str(path))
 
 
 def original(text: str) -> str:
@@ -47,6 +53,12 @@ def shortened(name: str, most: int) -> str:
 def encodable(text: str) -> str:
     """Return free text with whatever UTF-8 cannot hold spelled out."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def harmless(text: str) -> str:
+    """Return text of any origin with the characters spelled out that would move a terminal's cursor
+    or change its colours; line ends and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kd_models.names import harmless
 from orchestrator.plan import Pack, Stage
 
 PLAIN_INTERVAL_S = 10.0
@@ -20,9 +21,16 @@ PLAIN_WIDTH = 1000
 """columns where there is no terminal to ask: tables take what they need, and lose nothing"""
 
 
+class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        texts = (harmless(each) if isinstance(each, str) else each for each in objects)
+        super().print(*texts, **options)
+
+
 def console(**options: Any) -> Console:
-    """Return a console that prints names as they are: brackets are no markup, colons no emoji."""
-    return Console(markup=False, emoji=False, highlight=False, **options)
+    """Return a console that prints names as they are: brackets are no markup, colons no emoji, and
+    control characters no commands to the terminal."""
+    return _Console(markup=False, emoji=False, highlight=False, **options)
 
 
 Say = Callable[[str], None]

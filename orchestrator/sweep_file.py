@@ -1,17 +1,19 @@
 """Sweep files: YAML, which is only how a spec is spelled, and what is wrong with it in words."""
 
+import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from kd_models.values import look_up, nearest
 from orchestrator.methods import METHODS
-from orchestrator.spec import SpecError, SweepSpec
+from orchestrator.spec import SpecError, StorageSpec, SweepSpec
 from orchestrator.yaml_reader import read_yaml
 
 
@@ -41,11 +43,24 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        lines = dict.fromkeys(explain(model, e) for e in _telling(error.errors()))
+        lines = _explained(model, error)
         # What is wrong with training is wrong with what teachers inherit of it: say it once.
         inherited = {f"teacher.{line}" for line in lines}
         said = [f"{path}: {line}" for line in lines if line not in inherited]
         raise SpecError("\n".join(said)) from None
+
+
+def default_storage() -> StorageSpec:
+    """Return where results live when no sweep file says so.
+
+    Raises:
+        SpecError: $KD_HOME or $MLFLOW_TRACKING_URI is no place for them.
+    """
+    try:
+        return StorageSpec()
+    except ValidationError as error:
+        lines = "\n".join(_explained(StorageSpec, error))
+        raise SpecError(f"{lines} (KD_HOME and MLFLOW_TRACKING_URI say where)") from None
 
 
 def _with(raw: dict[str, Any], override: str) -> dict[str, Any]:
@@ -70,57 +85,80 @@ def _with(raw: dict[str, Any], override: str) -> dict[str, Any]:
     return set_below(raw, keys)
 
 
-def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
-    """Put one pydantic error of ``model`` into words: the setting, what is wrong, what is near."""
-    location = _place(error)
-    where = ".".join(str(part) for part in location)
-    if error["type"] == "extra_forbidden":
-        valid = _settings_at(model, location[:-1])
-        return (
-            f"{where} is not a setting{nearest(location[-1], valid)} (there are {', '.join(valid)})"
-        )
-    if error["type"] == "missing":
+_Place = tuple[str | int, ...]
+
+
+def _explained(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """Put into words what is wrong with each setting of a ``model``, in a line each."""
+    at: dict[_Place, list[ErrorDetails]] = {}
+    for detail in error.errors():
+        at.setdefault(_place(detail), []).append(detail)
+    # What pydantic says of a setting's other forms when a part of it is wrong says nothing.
+    telling = {
+        place: details
+        for place, details in at.items()
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in at)
+    }
+    return [_line(model, place, details) for place, details in telling.items()]
+
+
+def _line(model: type[BaseModel], place: _Place, details: Sequence[ErrorDetails]) -> str:
+    """Say the setting, what is wrong, and what is near."""
+    where = ".".join(map(str, place))
+    kinds = {detail["type"] for detail in details}
+    if "extra_forbidden" in kinds:
+        valid = _settings_at(model, place[:-1])
+        return f"{where} is not a setting{nearest(place[-1], valid)} (there are {', '.join(valid)})"
+    if "missing" in kinds:
         return f"{where} is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    message = message.replace("Tuple", "List").replace("tuple", "list")  # as one writes it
-    if not where:
-        return message
-    expected = str(error.get("ctx", {}).get("expected", ""))
-    options = [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
-    given = _as_written(error["input"])
-    return f"{where}: {message}, not {given!r}{_hint(error['type'], given, options)}"
+    first = details[0]
+    if first["type"] == "value_error":  # a sentence of our own
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}" if where else message
+    given = _as_written(first["input"])
+    return f"{where}: {_expected(details)}, not {given!r}{_hint(details, given)}"
+
+
+def _expected(details: Sequence[ErrorDetails]) -> str:
+    # Where the value has one of the forms there are, what is wrong with it says more than the
+    # other forms do.
+    other_form = [d["type"].endswith(("_type", "literal_error")) for d in details]
+    if not all(other_form):
+        details = [d for d, other in zip(details, other_form, strict=True) if not other]
+    # As one writes it: lists of a sweep file are tuples here.
+    messages = [d["msg"].replace("Tuple", "List").replace("tuple", "list") for d in details]
+    more = [message.removeprefix("Input should be ") for message in messages[1:]]
+    return " or ".join([messages[0], *more])
 
 
 def _as_written(value: Any) -> Any:
     return [_as_written(part) for part in value] if isinstance(value, tuple) else value
 
 
-def _hint(kind: str, given: object, options: Sequence[str]) -> str:
-    if kind == "string_type" and (given is None or isinstance(given, int | float)):
+def _hint(details: Sequence[ErrorDetails], given: object) -> str:
+    kinds = {detail["type"] for detail in details}
+    if "string_type" in kinds and (given is None or isinstance(given, int | float)):
         return "; text that looks like a number, true, false or null needs quotes"
-    if kind in ("int_type", "float_type") and isinstance(given, str):
+    expected = [str(detail.get("ctx", {}).get("expected", "")) for detail in details]
+    near = nearest(given, re.findall(r"'([^']*)'", " ".join(expected)))
+    if not near and kinds & {"int_type", "float_type"} and isinstance(given, str):
         return "; numbers are decimal, without leading zeros, underscores or quotes"
-    return nearest(given, options)
+    return near
 
 
-def _telling(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Leave out what pydantic says of a setting's other forms when one of its parts is wrong."""
-    places = [_place(error) for error in errors]
-    return [
-        error
-        for error, place in zip(errors, places, strict=True)
-        if not any(len(other) > len(place) and other[: len(place)] == place for other in places)
-    ]
+def _place(detail: ErrorDetails) -> _Place:
+    """Return where a mistake is, without pydantic's names for the forms that a value may have."""
+    *path, last = detail["loc"] or ("",)
+    parts = [part for part in path if not _FORM.fullmatch(str(part))]
+    if detail["type"] == "extra_forbidden" or not _FORM.fullmatch(str(last)):
+        parts.append(last)
+    return tuple(parts)
 
 
-def _place(error: Mapping[str, Any]) -> list[str | int]:
-    return [part for part in error["loc"] if not _is_union_branch(part)]
-
-
-def _is_union_branch(part: object) -> bool:
-    return isinstance(part, str) and (
-        "[" in part or part.startswith("constrained-") or part in ("int", "str", "float")
-    )
+_FORM = re.compile(
+    r"(literal|tuple|list|dict|union|constrained-\w+|function-[\w-]+)\[.*\]"
+    r"|constrained-\w+|int|str|float|\[key\]"
+)
 
 
 def _settings_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

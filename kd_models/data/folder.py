@@ -15,6 +15,7 @@ from kd_models.data.image_files import (
 )
 from kd_models.data.image_set import Split, Splits
 from kd_models.data.options import LoadOptions
+from kd_models.names import shown
 
 _PARTS = ("train/normal", "test/normal", "test/novel")
 _TREE = """\
@@ -38,9 +39,8 @@ def load_folder(root: Path, options: LoadOptions) -> Splits:
     `options.unreadable` is "skip".
     """
     if not root.is_dir():
-        raise DataError(
-            _expected(root, f"{root} is not there" if not root.exists() else f"{root} is no folder")
-        )
+        problem = "is not there" if not root.exists() else "is no folder"
+        raise DataError(_expected(root, f"{shown(root)} {problem}"))
     skipped: list[str] = []
     notes: list[str] = []
     expected = partial(_expected, root)
@@ -60,4 +60,5 @@ def load_folder(root: Path, options: LoadOptions) -> Splits:
 
 
 def _expected(root: Path, problem: str) -> str:
-    return f"{problem}; a folder dataset is a tree of images like this:\n{_TREE.format(root=root)}"
+    tree = _TREE.format(root=shown(root))
+    return f"{problem}; a folder dataset is a tree of images like this:\n{tree}"

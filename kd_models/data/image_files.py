@@ -19,7 +19,7 @@ from kd_models.data.read_image import (
     highest,
     read_bytes,
 )
-from kd_models.names import printable
+from kd_models.names import printable, shown
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ def unchanged_bytes(root: Path, file: ImageFile) -> bytes:
     path = root / file.name
     content = read_bytes(path)
     if hashlib.sha256(content).digest() != file.sha256:
-        raise DataError(f"{path} changed while it was in use; load the dataset again")
+        raise DataError(f"{shown(path)} changed while it was in use; load the dataset again")
     return content
 
 
@@ -118,10 +118,10 @@ def read_folder(
     """
     folder = root / part
     if not folder.is_dir():
-        raise DataError(expected(f"{folder} is not there"))
+        raise DataError(expected(f"{shown(folder)} is not there"))
     names = image_names(root, part)
     if not names:
-        raise DataError(expected(f"{folder} has no image in it"))
+        raise DataError(expected(f"{shown(folder)} has no image in it"))
 
     def look_at(content: bytes, path: Path) -> ImageFile:
         raw = decode(content, path, max_megapixels=options.max_megapixels)
@@ -132,7 +132,8 @@ def read_folder(
     files = [file for file in found if file is not None]
     if not files:
         raise DataError(
-            f"none of the {len(names)} images in {folder} can be read; first {names[0]}"
+            f"none of the {len(names)} images in {shown(folder)} can be read; "
+            f"first {printable(names[0])}"
         )
     return files
 

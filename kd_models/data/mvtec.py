@@ -24,7 +24,7 @@ from kd_models.data.image_set import Split, Splits
 from kd_models.data.mask_files import MaskFiles, MaskSource
 from kd_models.data.options import LoadOptions
 from kd_models.data.read_image import decode_mask
-from kd_models.names import printable
+from kd_models.names import printable, shown
 
 _NAMES = (
     "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush"
@@ -59,12 +59,12 @@ def load_mvtec(root: Path, options: LoadOptions) -> Splits:
     """
     tree = next((root / name for name in _FOLDERS if (root / name).is_dir()), None)
     if tree is None:
-        problem = f"no folder {' or '.join(_FOLDERS)} in {root}"
+        problem = f"no folder {' or '.join(_FOLDERS)} in {shown(root)}"
         raise DatasetMissing(_missing(root / _FOLDERS[0], problem))
     wanted = _wanted(tree, CATEGORIES, options)
     absent = [category for category in wanted if not (tree / category).is_dir()]
     if absent:
-        raise DatasetMissing(_missing(tree, f"no folder {', '.join(absent)} in {tree}"))
+        raise DatasetMissing(_missing(tree, f"no folder {', '.join(absent)} in {shown(tree)}"))
     return load_categories(tree, CATEGORIES, options)
 
 
@@ -76,13 +76,15 @@ def find_categories(path: Path) -> tuple[Path, tuple[str, ...]]:
     Raises DataError, with the tree that is expected, where there is no category.
     """
     if not path.is_dir():
-        problem = f"{path} is not there" if not path.exists() else f"{path} is no folder"
-        raise DataError(_expected(path, problem))
+        problem = "is not there" if not path.exists() else "is no folder"
+        raise DataError(_expected(path, f"{shown(path)} {problem}"))
     if _is_category(path):
         return path.parent, (path.name,)
     found = [folder.name for folder in _folders(path) if _is_category(folder)]
     if not found:
-        raise DataError(_expected(path, f"{path} has no category, a folder with train/good, in it"))
+        raise DataError(
+            _expected(path, f"{shown(path)} has no category, a folder with train/good, in it")
+        )
     return path, tuple(found)
 
 
@@ -164,7 +166,7 @@ def _read_category(
     ]
     if not kinds:
         raise DataError(
-            expected(f"{tree / name / 'test'} has no folder of images with a defect in it")
+            expected(f"{shown(tree / name / 'test')} has no folder of images with a defect in it")
         )
     found = _Masks(tree, name, options, skipped)
     for number, kind in enumerate(kinds, start=1):
@@ -210,8 +212,8 @@ class _Masks:
             height, width = mask.shape
             if image.size != (height, width):
                 raise UnreadableImage(
-                    f"{path} is {height} pixels high and {width} wide; expected {image.size[0]} "
-                    f"and {image.size[1]}, as its image {image.name}"
+                    f"{shown(path)} is {height} pixels high and {width} wide; expected "
+                    f"{image.size[0]} and {image.size[1]}, as its image {printable(image.name)}"
                 )
             if not mask.any():
                 self._empty.append(name)
@@ -269,7 +271,9 @@ def _mask_names(tree: Path, folder: str) -> dict[str, str]:
         if stem.endswith(_MASK):
             other = names.setdefault(stem.removesuffix(_MASK), name)
             if other != name:
-                raise DataError(f"two masks for one image: {tree / other} and {tree / name}")
+                raise DataError(
+                    f"two masks for one image: {shown(tree / other)} and {shown(tree / name)}"
+                )
     return names
 
 
@@ -285,7 +289,7 @@ def _wanted(tree: Path, categories: Sequence[str], options: LoadOptions) -> list
     unknown = [key for key in options.classes if key not in keys]
     if unknown:
         raise DataError(
-            f"{tree} has no category {', '.join(unknown)}; expected of {', '.join(keys)}"
+            f"{shown(tree)} has no category {', '.join(unknown)}; expected of {', '.join(keys)}"
         )
     return [name for key, name in keys.items() if key in options.classes]
 
@@ -317,4 +321,4 @@ def _missing(tree: Path, problem: str) -> str:
 
 
 def _drawn(root: Path) -> str:
-    return _TREE.format(root=root)
+    return _TREE.format(root=shown(root))

@@ -23,6 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from kd_models.data.errors import UnreadableImage
+from kd_models.names import shown
 
 _FORMATS = (
     "png apng jpg jpeg jpe jfif bmp dib gif tif tiff webp avif jp2 j2k jpx pbm pgm ppm pnm"
@@ -139,7 +140,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UnreadableImage(f"{path} cannot be read: {error.strerror}") from error
+        raise UnreadableImage(f"{shown(path)} cannot be read: {error.strerror}") from error
 
 
 def decode(content: bytes, path: Path, *, max_megapixels: float | None = None) -> RawImage:
@@ -196,7 +197,7 @@ def _opened(content: bytes, path: Path, max_megapixels: float | None) -> Iterato
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = "the file is empty" if not content else "no known image format"
-        raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
+        raise UnreadableImage(f"{shown(path)} cannot be read as an image: {reason}") from error
 
 
 class _PillowsLimit:

@@ -2,14 +2,17 @@
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from PIL import Image
 
 from kd_models.data import DataError
 from orchestrator.cli import in_words
 from orchestrator.errors import UserError
+from orchestrator.progress import console
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,50 @@ def test_an_interrupted_job_says_how_to_go_on(
     ended = job("score", "x", "digits")
     assert ended.exit_code == 130
     assert ended.stderr.splitlines() == ["interrupted; the same command goes on from here"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("choose", "some"), ("download", "some", "here"), ("score", "STUDENT", "digits")]
+)
+def test_a_home_that_is_none_is_said_in_our_words(
+    job: Callable[..., Any],
+    student: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("KD_HOME", "/a?b")
+    ended = job(*(str(student) if part == "STUDENT" else part for part in arguments))
+    assert ended.exit_code == 2
+    assert ended.stderr.splitlines() == [
+        "error: root is '/a?b': what follows the question mark is no part of a database's name; "
+        "give another folder, or a tracking_uri (KD_HOME and MLFLOW_TRACKING_URI say where)"
+    ]
+
+
+def test_a_home_that_is_none_does_not_matter_where_none_is_needed(
+    job: Callable[..., Any], student: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KD_HOME", "/a?b")
+    assert job("score", student, images).exit_code == 0
+    assert job("score", student, "digits", "--data", images).exit_code == 0
+
+
+@pytest.mark.parametrize("unreadable", ["stop", "skip"])
+def test_a_name_commands_no_terminal_and_breaks_no_line(
+    job: Callable[..., Any], student: Path, tmp_path: Path, unreadable: str
+) -> None:
+    folder = tmp_path / "a\nb\x1b[31m"
+    folder.mkdir()
+    (folder / "x\x9b\u202e.png").write_bytes(b"none")
+    Image.new("L", (4, 4)).save(folder / "y\r.png")
+    ended = job("score", student, folder, "--unreadable", unreadable)
+    assert r"a\u000ab\u001b[31m/x\u009b\u202e.png cannot be read as an image" in ended.stderr
+    said = ended.stdout + ended.stderr
+    assert said.replace("\n", "").replace("\t", "").isprintable()
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_text_of_any_origin_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say = console(stderr=True, soft_wrap=True)
+    say.print("a\x1b[2J\x07b\tc\r\nd\udcff", style="red")
+    assert capsys.readouterr().err == "a\\u001b[2J\\u0007b       c\\u000d\nd\\xff\n"

@@ -221,8 +221,51 @@ def test_width_of_too_few_layers_is_refused(complaint: Callable[..., str]) -> No
     assert "student_widths.0.2 is missing" in complaint(student_widths=[[1, 2]])
 
 
-def test_error_names_no_inner_part_of_the_schema(complaint: Callable[..., str]) -> None:
-    assert "constrained" not in complaint(resources={"concurrent_trials": 0})
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"normal_classes": 5},
+            "normal_classes: Input should be 'all' or a valid list or a valid dictionary, not 5",
+        ),
+        (
+            {"normal_classes": {"folder:/x[old]/tuple": [1.5]}},
+            "normal_classes.folder:/x[old]/tuple.0: Input should be a valid integer or a valid "
+            "string, not 1.5; text that looks like a number, true, false or null needs quotes",
+        ),
+        (
+            {"normal_classes": {"digits": 3}},
+            "normal_classes.digits: Input should be 'all' or a valid list, not 3",
+        ),
+        (
+            {"normal_classes": []},
+            "normal_classes: List should have at least 1 item after validation, not 0, not []",
+        ),
+        (
+            {"resources": {"lanes": "aut"}},
+            "resources.lanes: Input should be a valid integer or 'auto', not 'aut'; "
+            "did you mean auto?",
+        ),
+        (
+            {"resources": {"concurrent_trials": 0}},
+            "resources.concurrent_trials: Input should be greater than or equal to 1, not 0",
+        ),
+        (
+            {"evaluation": {"every[x]": 1}},
+            "evaluation.every[x] is not a setting; did you mean every? (there are protocol, every)",
+        ),
+        (
+            {"datasets": ["mvtec:/no/tuple of Tuples"]},
+            "datasets: /no/tuple of Tuples is not there; a folder in MVTec AD's layout is a tree",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_names_as_they_were_written(
+    complaint: Callable[..., str], changes: dict[str, Any], line: str
+) -> None:
+    first, *more = complaint(**changes).splitlines()
+    assert first.startswith(f"a.yaml: {line}")
+    assert not [other for other in more if other.startswith("a.yaml: ")]
 
 
 @pytest.mark.parametrize(
