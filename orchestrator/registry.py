@@ -159,6 +159,7 @@ def choose(runs: Iterable[Run], limits: Limits) -> list[Choice]:
 def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:
     """Register a choice and make it the champion; a student registered before keeps its version."""
     assert choice.run is not None
+    mlflow.set_tracking_uri(client.tracking_uri)  # what follows asks only for run or model ids
     run, name = choice.run, choice.registered_name(sweep)
     tags = _version_tags(client, run)
     with lock_of(str(client.tracking_uri)):

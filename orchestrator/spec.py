@@ -1,6 +1,7 @@
 """What every sweep has, whatever its method: checked before anything starts."""
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,12 @@ def _whole(place: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(place)))
 
 
+def sqlite_file(uri: str) -> str | None:
+    """Return the file that the URI of a SQLite database names, as it spells it; None for others."""
+    found = re.fullmatch(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?", uri, re.DOTALL)
+    return found and found[1]
+
+
 Place = Annotated[str, Field(min_length=1)]
 
 
@@ -130,8 +137,7 @@ class StorageSpec(Value):
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
         places = {"root": self.root, "store": self.store}
-        if self.mlflow_uri.startswith("sqlite:///"):
-            places["tracking_uri"] = self.mlflow_uri.removeprefix("sqlite:///")
+        places["tracking_uri"] = sqlite_file(self.mlflow_uri)
         for name, place in places.items():
             if place is None:
                 continue

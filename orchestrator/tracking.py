@@ -5,6 +5,7 @@ steps that no candidate ends with) are shared stages. Everything is logged by on
 again by stage key, so logging twice logs once.
 """
 
+import contextlib
 import logging
 import os
 import shlex
@@ -32,17 +33,23 @@ from orchestrator.errors import UserError
 from orchestrator.figures import heat_map_figure, layer_figure, roc_figure, score_figure
 from orchestrator.keys import sha256
 from orchestrator.plan import Plan, Stage
-from orchestrator.record import History, read_history, read_networks, read_scores, read_shown
+from orchestrator.record import (
+    History,
+    is_trained,
+    read_history,
+    read_networks,
+    read_scores,
+    read_shown,
+)
 from orchestrator.report import write_report
 from orchestrator.results import CandidateResult, cost, evaluation_of
-from orchestrator.spec import StorageSpec
+from orchestrator.spec import StorageSpec, sqlite_file
 from orchestrator.store import Store
 
 PACKAGE = "package"
 _METRICS_A_CALL = 1000
 _LONGEST_NAME, _LONGEST_TAG = 250, 5000
 """characters that MLflow's databases take"""
-_SQLITE = "sqlite:///"
 
 
 class TrackingError(UserError):
@@ -78,11 +85,14 @@ def connect(uri: str) -> MlflowClient:
     before = {name: os.environ.get(name) for name in patience}
     os.environ.update(patience)
     try:
-        if uri.startswith(_SQLITE):
-            _create_database(_file_of(uri))
-        mlflow.set_tracking_uri(uri)
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        if file := sqlite_file(uri):
+            _create_database(Path(file).absolute())
+        is_server = uri.startswith(("http://", "https://"))
+        # MLflow makes the tables of a database that has none.
+        with contextlib.nullcontext() if file or is_server else lock_of(uri):
+            mlflow.set_tracking_uri(uri)
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
     except Exception as error:
         raise TrackingError(
             f"no MLflow at {uri} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
@@ -107,7 +117,7 @@ def _create_database(path: Path) -> None:
     if is_there():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock_of(f"{_SQLITE}{path}"):
+    with lock_of(f"sqlite:///{path}"):
         if is_there():
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -115,14 +125,9 @@ def _create_database(path: Path) -> None:
         unfinished = path.with_name(f".{path.name}.unfinished")
         unfinished.unlink(missing_ok=True)  # of a process that died
         # Also where the artifacts of MLflow's own Default experiment, which we do not use, go.
-        store = SqlAlchemyStore(f"{_SQLITE}{unfinished}", _artifacts(path.parent).as_uri())
+        store = SqlAlchemyStore(f"sqlite:///{unfinished}", _artifacts(path.parent).as_uri())
         store.engine.dispose()
         os.replace(unfinished, path)
-
-
-def _file_of(uri: str) -> Path:
-    """Return where a SQLite database is, which a URI may give relative and with a query."""
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
 
 
 def lock_of(uri: str) -> FileLock:
@@ -130,8 +135,8 @@ def lock_of(uri: str) -> FileLock:
 
     Of an experiment, a stage's run or a student's version each would make its own.
     """
-    if uri.startswith(_SQLITE):
-        return FileLock(f"{_file_of(uri)}.lock")
+    if file := sqlite_file(uri):
+        return FileLock(f"{Path(file).absolute()}.lock")
     return FileLock(f"{tempfile.gettempdir()}/kd-mlflow-{os.getuid()}-{sha256(uri)[:16]}.lock")
 
 
@@ -148,10 +153,10 @@ def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
     Raises:
         TrackingError: they are not; the message says what to do.
     """
-    uri, location = str(client.tracking_uri), str(experiment.artifact_location)
-    if not (uri.startswith(_SQLITE) and location.startswith("file:")):
+    file, location = sqlite_file(str(client.tracking_uri)), str(experiment.artifact_location)
+    if not (file and location.startswith("file:")):
         return
-    home, folder = _file_of(uri).parent, Path(local_file_uri_to_path(location))
+    home, folder = Path(file).absolute().parent, Path(local_file_uri_to_path(location))
     own = _artifacts(home) / folder.name
     elsewhere = folder.is_dir() and not own.exists()  # a database apart from what it tells of
     if folder.resolve() == own.resolve() or elsewhere:
@@ -202,22 +207,21 @@ class Tracker:
         Without gaps: news that died with a worker are made up for before anything after them is
         logged, when it has resumed, or at the latest when the stage is finished.
         """
-        run = self._run(stage)
-        fresh: list[Mapping[str, float]] = []
-        for row in rows:
-            if row["epoch"] == run.epoch + len(fresh) + 1:
-                fresh.append(row)
-        now = int(time.time() * 1000)
-        metrics = [
-            Metric(name, row[name], now, int(row["epoch"]))
-            for row in fresh
-            # The epoch last: what it says was logged, was.
-            for name in sorted(row, key=lambda name: name == "epoch")
-        ]
-        for start in range(0, len(metrics), _METRICS_A_CALL):
-            self._client.log_batch(run.run_id, metrics=metrics[start : start + _METRICS_A_CALL])
-        if fresh:
-            run.epoch = int(fresh[-1]["epoch"])
+        with self._lock:
+            run = self._run(stage)
+            fresh: list[Mapping[str, float]] = []
+            for row in rows:
+                if row["epoch"] == run.epoch + len(fresh) + 1:
+                    fresh.append(row)
+            now = int(time.time() * 1000)
+            metrics = [
+                Metric(name, row[name], now, int(row["epoch"]))
+                for row in fresh
+                # The epoch last: what it says was logged, was.
+                for name in sorted(row, key=lambda name: name == "epoch")
+            ]
+            for start in range(0, len(metrics), _METRICS_A_CALL):
+                self._client.log_batch(run.run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
     def finish_stage(self, stage: Stage, result: CandidateResult | None) -> None:
         """Log a stored stage whole, unless it was.
@@ -226,13 +230,11 @@ class Tracker:
             result: the candidate whose student the stage is, if any.
         """
         protocol = self._plan.spec.evaluation.protocol
-        run = self._run(stage)
-        if run.complete == protocol:
+        if self._is_complete(self._runs.get(stage.key), stage):
             return
         history: History = read_history(self._store, stage)
         scores = read_scores(self._store, stage)
         evaluation = evaluation_of(scores, protocol)
-        self.log_epochs(stage, history)
         final: dict[str, float] = {
             "threshold": evaluation.threshold,
             "gmean": evaluation.gmean,
@@ -245,7 +247,6 @@ class Tracker:
             final["difference_to_teacher"] = evaluation.auroc - result.teacher_auroc
         now, last = int(time.time() * 1000), stage.config.recipe.epochs
         metrics = [Metric(name, float(value), now, last) for name, value in final.items()]
-        self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
         tags = self._tags(stage)
         names = together(tags["dataset"], tags["normal_class"])
         title = f"{names} {tags[stage.config.step.axis]}"
@@ -256,23 +257,36 @@ class Tracker:
         if shown := read_shown(self._store, stage):
             figures["heatmaps.png"] = heat_map_figure(shown, evaluation.threshold, title)
             figures["layers.png"] = layer_figure(shown, title)
-        for name, figure in figures.items():
-            self._client.log_figure(run.run_id, figure, name)
-        if result is not None:
-            self._log_package(run.run_id, stage, result)
         ended = {**tags, "complete": protocol, "status": "finished", "reason": ""}
-        self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in ended.items()])
-        self._client.set_terminated(run.run_id, "FINISHED")
-        run.complete = protocol
+        with self._lock:
+            run = self._run(stage)
+            if self._is_complete(run, stage):
+                return
+            self.log_epochs(stage, history)
+            self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
+            for name, figure in figures.items():
+                self._client.log_figure(run.run_id, figure, name)
+            if result is not None:
+                self._log_package(run.run_id, stage, result)
+            self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in ended.items()])
+            self._client.set_terminated(run.run_id, "FINISHED")
+            run.complete = protocol
+
+    def _is_complete(self, run: _KnownRun | None, stage: Stage) -> bool:
+        """Whether a run has all there is to log, and as what the stage is in this sweep."""
+        return (
+            run is not None
+            and run.complete == self._plan.spec.evaluation.protocol
+            and (run.role == "candidate" or stage.key not in self._plan.candidate_of)
+        )
 
     def fail_stage(self, stage: Stage, status: str, reason: str) -> None:
         """Mark a stage as ``failed``, or ``skipped`` for an earlier one's failure."""
-        run = self._run(stage)
-        self._client.log_batch(
-            run.run_id,
-            tags=[RunTag("status", status), RunTag("reason", encodable(reason)[:5000])],
-        )
-        self._client.set_terminated(run.run_id, "FAILED" if status == "failed" else "KILLED")
+        tags = [RunTag("status", status), RunTag("reason", encodable(reason)[:_LONGEST_TAG])]
+        with self._lock:
+            run = self._run(stage)
+            self._client.log_batch(run.run_id, tags=tags)
+            self._client.set_terminated(run.run_id, "FAILED" if status == "failed" else "KILLED")
 
     def finish_sweep(self, results: list[CandidateResult]) -> None:
         """Close the sweep's own run with its report."""
@@ -344,7 +358,7 @@ class Tracker:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             location = None
-            if storage.mlflow_uri.startswith(_SQLITE):
+            if sqlite_file(storage.mlflow_uri):
                 folder = _artifacts(storage.root_path) / name
                 folder.mkdir(parents=True, exist_ok=True)  # one that is missing was moved
                 location = folder.as_uri()
@@ -369,10 +383,7 @@ class Tracker:
                 if tags.get("role") == "sweep":
                     sweep_run = str(run.info.run_id)
                 elif key := tags.get("stage_key"):
-                    epoch = int(run.data.metrics.get("epoch", 0))
-                    # A run logged before costs had a latency is brought up to date.
-                    complete = tags.get("complete", "") if "latency_ms" in run.data.metrics else ""
-                    self._runs[key] = _KnownRun(run.info.run_id, epoch, complete, tags["role"])
+                    self._runs[key] = _known(run)
             token = page.token
             if not token:
                 return sweep_run
@@ -387,16 +398,17 @@ class Tracker:
         return str(run.info.run_id)
 
     def _run(self, stage: Stage) -> _KnownRun:
-        """Find or create a stage's run."""
+        """Find or create a stage's run, under the lock: what it is now, another sweep of this name
+        may have made of it."""
         tags = self._tags(stage)
-        known = self._runs.get(stage.key)
-        if known is None:
-            with self._lock:
-                self._find_runs(f"tags.stage_key = '{stage.key}'")
-                if stage.key not in self._runs:
-                    run_id = self._create_run(stage, tags)
-                    self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
-            known = self._runs[stage.key]
+        if known := self._runs.get(stage.key):
+            self._runs[stage.key] = _known(self._client.get_run(known.run_id))
+        else:
+            self._find_runs(f"tags.stage_key = '{stage.key}'")
+            if stage.key not in self._runs:
+                run_id = self._create_run(stage, tags)
+                self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
+        known = self._runs[stage.key]
         if known.role == "stage" and tags["role"] == "candidate":
             # The sweep has grown: what was only a step on the way is somebody's student now.
             self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
@@ -404,12 +416,18 @@ class Tracker:
         return known
 
     def reopen(self, stage: Stage) -> None:
-        """A stage is about to train (again): its run is running, whatever it was."""
-        run = self._run(stage)
+        """A stage is about to train (again): its run is running, whatever it was.
+
+        Unless another sweep of this name has trained it meanwhile.
+        """
         begun = {"complete": "", "status": "running", "reason": ""}
-        self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in begun.items()])
-        run.complete = ""
-        self._client.update_run(run.run_id, status="RUNNING")
+        with self._lock:
+            run = self._run(stage)
+            if run.complete and is_trained(self._store, stage):
+                return
+            self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in begun.items()])
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.complete = ""
 
     def _tags(self, stage: Stage) -> dict[str, str]:
         config = stage.config
@@ -446,6 +464,13 @@ class Tracker:
         )
         self._client.log_inputs(run.info.run_id, [DatasetInput(meta._to_mlflow_entity())])
         return str(run.info.run_id)
+
+
+def _known(run: Run) -> _KnownRun:
+    tags, metrics = run.data.tags, run.data.metrics
+    # A run logged before costs had a latency is brought up to date.
+    complete = tags.get("complete", "") if "latency_ms" in metrics else ""
+    return _KnownRun(run.info.run_id, int(metrics.get("epoch", 0)), complete, tags["role"])
 
 
 def _params(stage: Stage) -> Iterator[Param]:

@@ -3,7 +3,7 @@
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -44,9 +44,7 @@ def fetching(name: str, root: Path, files: Files, options: LoadOptions) -> Itera
     files to put there by hand.
     """
     try:
-        with ExitStack() as stack:
-            if options.download:
-                _wait_for_others(root, stack)
+        with downloading(root) if options.download else nullcontext():
             yield
     except _FAILURES as error:
         where = " or ".join(map(str, (files.folder, *files.elsewhere)))
@@ -59,13 +57,16 @@ def fetching(name: str, root: Path, files: Files, options: LoadOptions) -> Itera
         ) from error
 
 
-def _wait_for_others(root: Path, stack: ExitStack) -> None:
-    """Workers on one machine share `root`: none may read what another is still unpacking."""
+@contextmanager
+def downloading(root: Path) -> Iterator[None]:
+    """Around a download into `root`, which processes of one machine share: none may read what
+    another is still unpacking, nor fetch it once more."""
     from filelock import FileLock
 
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(FileLock(root / ".download.lock"))
-    except OSError:
-        # Not writable for us: then nothing is being unpacked there by us either.
-        return
+    with ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(root / ".download.lock"))
+        except OSError:
+            pass  # Not writable for us: then nothing is being unpacked there by us either.
+        yield

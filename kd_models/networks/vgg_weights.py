@@ -1,6 +1,7 @@
 """Where the teacher's weights come from: ImageNet by torchvision, a file, or, asked for, chance."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kd_models.data.fetch import downloading
 from kd_models.data.fingerprint import fingerprint_arrays
 from kd_models.networks.vgg import Teacher
 from kd_models.values import nearest
@@ -66,9 +68,10 @@ def _imagenet(downloads: Path, download: bool) -> Mapping[str, Any]:
     if not download and not file.exists():
         raise WeightsError(f"{file} is not there")
     try:
-        state: Mapping[str, Any] = weights.get_state_dict(
-            model_dir=str(downloads), progress=False, check_hash=True
-        )
+        with downloading(downloads) if download else nullcontext():
+            state: Mapping[str, Any] = weights.get_state_dict(
+                model_dir=str(downloads), progress=False, check_hash=True
+            )
     except Exception as error:  # whatever the network, the disk or a damaged file come to
         raise WeightsError(
             f"torchvision's VGG16 weights cannot be had ({type(error).__name__}: {error}); put "

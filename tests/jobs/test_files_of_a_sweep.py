@@ -129,6 +129,8 @@ def test_what_looks_wrong_is_said_with_numbers_and_an_example(
         "folders are train/normal, test/normal, test/novel",
         "images: of 16-bit images 12 bits are in use (training images reach "
         f"{highest(parts)}): 0 to 4095 is read as black to white",
+        "images: 4 of 7 images have 16 bits a sample, where 0 to 4095 is read as black to white, "
+        "and the others 8, where it is 0 to 255; the first is train/normal/0.png",
         "images: 1 of 4 test images have values above 4095, the most that 12 bits hold, and are "
         "white there; the first is test/novel/1.png",
     ]

@@ -327,7 +327,7 @@ def test_a_version_says_what_it_is(registered: Any, runs: dict[str, Any]) -> Non
     assert tags["protocol"] == "holdout"
     assert tags["run_id"] == run.info.run_id
     assert json.loads(tags["preprocessing"]) == {
-        "depth": 16,
+        "depth": None,
         "image_size": 32,
         "channels": 1,
         "resize": "bilinear",

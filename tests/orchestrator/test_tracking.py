@@ -587,6 +587,43 @@ def test_two_sweeps_of_one_name_share_their_runs(
     assert len(client.search_runs([first.experiment_id])) == len(plan.stages) + 1
 
 
+def test_a_stage_that_another_sweep_of_this_name_logs_is_logged_once(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+    storage: StorageSpec,
+    finish_all: Callable[..., None],
+) -> None:
+    """One trains, the other waits for it and finds what was trained; both log what they see."""
+    (first, plan), (second, _) = sweep(), sweep()
+    stage = teacher_of(plan)
+    history = read_history(trained.store, stage)
+    assert len(history) > 1
+    for tracker in (first, second):
+        tracker.log_epochs(stage, history[:1])
+    second.finish_stage(stage, None)  # before the first has logged all
+    first.log_epochs(stage, history)
+    first.finish_stage(stage, None)
+    run = runs(first)[stage.key]
+    client = connect(storage.mlflow_uri)
+    for name in run.data.metrics:
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
+        assert len(set(steps)) == len(steps), name
+    assert (run.data.tags["complete"], run.info.status) == ("holdout", "FINISHED")
+
+
+def test_what_another_sweep_finished_stays_finished(
+    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+) -> None:
+    """The pack of one starts, and waits for the other's, which is done by then."""
+    (first, plan), (second, _) = sweep(), sweep()
+    stage = teacher_of(plan)
+    first.finish_stage(stage, None)
+    second.reopen(stage)
+    run = runs(first)[stage.key]
+    assert (run.data.tags["complete"], run.info.status) == ("holdout", "FINISHED")
+
+
 # A home that moved
 
 
@@ -644,6 +681,25 @@ def test_the_remedy_is_one(home: StorageSpec, trained: Any, tmp_path: Path) -> N
     with pytest.raises(TrackingError, match="ln -s"):
         fetch(client, "tiny.digits.0", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "sqlite:///new/mlflow.db",
+        "sqlite:///new/mlflow.db?timeout=30",
+        "sqlite+pysqlite:///new/mlflow.db",
+    ],
+)
+def test_a_database_that_was_never_there_may_be_given_in_any_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    """Relative, with a query, with a driver: it is made whole, under the lock beside it."""
+    monkeypatch.chdir(tmp_path)
+    client = connect(spelling)
+    assert [e.name for e in client.search_experiments()] == ["Default"]
+    files = {path.name for path in (tmp_path / "new").iterdir()}
+    assert files == {"mlflow.db", "mlflow.db.lock"}
 
 
 @pytest.mark.parametrize("name", ["a b", "100% #1", "[x]", "螺丝", "a'b", "a;b&c"])

@@ -1,5 +1,6 @@
 import os
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -268,6 +270,26 @@ def test_imagenet_weights_that_are_there_are_read(
     found = read_teacher("imagenet1k_v1", tmp_path, download=False)
     assert found.state.keys() == wanted.keys()
     assert found.sha256 == read(path).sha256
+
+
+def test_imagenet_weights_are_downloaded_by_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = threading.Event()
+
+    def fetch(*arguments: Any, **options: Any) -> Any:
+        waited.set()
+        raise OSError
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+    with FileLock(tmp_path / ".download.lock"):
+        second = threading.Thread(
+            target=message, args=("imagenet1k_v1", tmp_path), kwargs={"download": True}
+        )
+        second.start()
+        assert not waited.wait(0.5)
+    assert waited.wait(60)
+    second.join(60)
 
 
 def test_imagenet_weights_that_cannot_be_downloaded_are_said_to_be_so(
