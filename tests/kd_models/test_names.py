@@ -50,7 +50,8 @@ def test_names_stay_distinct(names: set[str]) -> None:
 
 
 def test_what_is_no_escape_means_itself() -> None:
-    assert original(r"a\b \x \u12 \q") == r"a\b \x \u12 \q"
+    for text in (r"a\b \x \u12 \q", r"\x41 \xFF", r"\Uffffffff \U00110000"):
+        assert original(text) == text
 
 
 def test_lists_of_names_do_not_read_alike() -> None:

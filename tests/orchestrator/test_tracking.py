@@ -665,6 +665,11 @@ def test_a_home_that_moved_is_said_with_what_to_do(
     assert ("is not there" in str(caught.value)) == (leaves == "moved")
 
 
+def test_artifacts_that_were_deleted_are_not_called_moved(home: StorageSpec, trained: Any) -> None:
+    shutil.rmtree(home.root_path / "mlartifacts")
+    again(home, trained)
+
+
 def test_the_remedy_is_one(home: StorageSpec, trained: Any, tmp_path: Path) -> None:
     new = tmp_path / "new"
     home.root_path.rename(new)
