@@ -18,10 +18,13 @@ from rich.console import Console
 from torch import Tensor
 
 from kd_models.data import (
+    FULL_DEPTH,
     MAX_MEGAPIXELS,
     DataError,
+    ImageFiles,
     LoadOptions,
     UnreadableImage,
+    deep_images,
     highest,
     image_paths,
     load,
@@ -90,7 +93,7 @@ def score(
         reading = LoadOptions(
             unreadable="skip" if unreadable == "skip" else "stop",
             classes=(student.config.normal_class,),
-            depth=student.config.preprocessing.depth,
+            depth=student.config.preprocessing.depth or FULL_DEPTH,
             max_megapixels=max_megapixels,
         )
         if Path(images).exists():
@@ -135,12 +138,7 @@ def _score_files(
             f"that the {prepared.depth} bits the student was trained with hold, and are white "
             f"there; the first is {printable(above[0])}"
         )
-    if unseen:
-        say(
-            f"warning: {len(unseen)} images have 16 bits a sample, and no image that the student "
-            f"was trained with: 0 to {highest(None)} is read as black to white; the first is "
-            f"{printable(unseen[0])}"
-        )
+    _tell_of_unseen(unseen, say)
     x = torch.cat(inputs)
     rows = _rows(student, readable, student.score(x))
     if heatmaps is not None:
@@ -161,6 +159,8 @@ def _score_dataset(
     images = load(name, root, reading)
     tell_of_files(images, say)
     prepared = student.config.preprocessing
+    if prepared.depth is None and isinstance(images.test.images, ImageFiles):
+        _tell_of_unseen([file.name for file, _ in deep_images(images.test.images.files)], say)
     task = one_class(
         images,
         student.config.normal_class,
@@ -188,6 +188,15 @@ def _score_dataset(
         {**_summary(student, rows), **quality, "images": rows},
         f"{_lines(student, rows)}\n{images.name}, the whole test split: {text}",
     )
+
+
+def _tell_of_unseen(names: Sequence[str], say: Say) -> None:
+    if names:
+        say(
+            f"warning: {len(names)} images have 16 bits a sample, and no image that the student "
+            f"was trained with: 0 to {highest(None)} is read as black to white; the first is "
+            f"{printable(names[0])}"
+        )
 
 
 def _draw(

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kd_models.names import shown
 from kd_models.values import look_up, nearest
 from orchestrator.methods import METHODS
 from orchestrator.spec import SpecError, StorageSpec, SweepSpec
@@ -26,27 +27,29 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         raw = read_yaml(path.read_bytes())
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+        raise SpecError(f"{shown(path)}: cannot be read ({error.strerror})") from None
     except yaml.constructor.ConstructorError as error:
-        raise SpecError(f"{path}: {error}") from None
+        raise SpecError(f"{shown(path)}: {error}") from None
     except yaml.YAMLError as error:
-        raise SpecError(f"{path}: is not YAML ({error})") from None
+        raise SpecError(f"{shown(path)}: is not YAML ({error})") from None
     if not isinstance(raw, dict):
-        raise SpecError(f"{path}: expected settings (name: ..., datasets: ...), found {raw!r}")
+        raise SpecError(
+            f"{shown(path)}: expected settings (name: ..., datasets: ...), found {raw!r}"
+        )
     for override in overrides:
         raw = _with(raw, override)
     method = raw.setdefault("method", next(iter(METHODS)))
     try:
         model = look_up(method, METHODS, "method")
     except ValueError as error:
-        raise SpecError(f"{path}: method: {error}") from None
+        raise SpecError(f"{shown(path)}: method: {error}") from None
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         lines = _explained(model, error)
         # What is wrong with training is wrong with what teachers inherit of it: say it once.
         inherited = {f"teacher.{line}" for line in lines}
-        said = [f"{path}: {line}" for line in lines if line not in inherited]
+        said = [f"{shown(path)}: {line}" for line in lines if line not in inherited]
         raise SpecError("\n".join(said)) from None
 
 

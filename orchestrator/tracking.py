@@ -208,20 +208,22 @@ class Tracker:
         logged, when it has resumed, or at the latest when the stage is finished.
         """
         with self._lock:
-            run = self._run(stage)
-            fresh: list[Mapping[str, float]] = []
-            for row in rows:
-                if row["epoch"] == run.epoch + len(fresh) + 1:
-                    fresh.append(row)
-            now = int(time.time() * 1000)
-            metrics = [
-                Metric(name, row[name], now, int(row["epoch"]))
-                for row in fresh
-                # The epoch last: what it says was logged, was.
-                for name in sorted(row, key=lambda name: name == "epoch")
-            ]
-            for start in range(0, len(metrics), _METRICS_A_CALL):
-                self._client.log_batch(run.run_id, metrics=metrics[start : start + _METRICS_A_CALL])
+            self._log_epochs(self._run(stage), rows)
+
+    def _log_epochs(self, run: _KnownRun, rows: Iterable[Mapping[str, float]]) -> None:
+        fresh: list[Mapping[str, float]] = []
+        for row in rows:
+            if row["epoch"] == run.epoch + len(fresh) + 1:
+                fresh.append(row)
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, row[name], now, int(row["epoch"]))
+            for row in fresh
+            # The epoch last: what it says was logged, was.
+            for name in sorted(row, key=lambda name: name == "epoch")
+        ]
+        for start in range(0, len(metrics), _METRICS_A_CALL):
+            self._client.log_batch(run.run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
     def finish_stage(self, stage: Stage, result: CandidateResult | None) -> None:
         """Log a stored stage whole, unless it was.
@@ -257,12 +259,16 @@ class Tracker:
         if shown := read_shown(self._store, stage):
             figures["heatmaps.png"] = heat_map_figure(shown, evaluation.threshold, title)
             figures["layers.png"] = layer_figure(shown, title)
-        ended = {**tags, "complete": protocol, "status": "finished", "reason": ""}
+        ended = {"complete": protocol, "status": "finished", "reason": ""}
         with self._lock:
             run = self._run(stage)
             if self._is_complete(run, stage):
                 return
-            self.log_epochs(stage, history)
+            self._log_epochs(run, history)
+            if run.role == "candidate" and result is None:
+                # Of another sweep of this name, which logs the rest: it alone has its axes.
+                self._client.set_terminated(run.run_id, "FINISHED")
+                return
             self._client.log_batch(run.run_id, metrics=metrics, params=list(_params(stage)))
             for name, figure in figures.items():
                 self._client.log_figure(run.run_id, figure, name)
@@ -271,6 +277,10 @@ class Tracker:
             self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in ended.items()])
             self._client.set_terminated(run.run_id, "FINISHED")
             run.complete = protocol
+
+    def _is_done(self, run: _KnownRun, stage: Stage) -> bool:
+        """Whether another sweep of this name has trained and logged a stage meanwhile."""
+        return bool(run.complete) and is_trained(self._store, stage)
 
     def _is_complete(self, run: _KnownRun | None, stage: Stage) -> bool:
         """Whether a run has all there is to log, and as what the stage is in this sweep."""
@@ -285,6 +295,8 @@ class Tracker:
         tags = [RunTag("status", status), RunTag("reason", encodable(reason)[:_LONGEST_TAG])]
         with self._lock:
             run = self._run(stage)
+            if self._is_done(run, stage):
+                return
             self._client.log_batch(run.run_id, tags=tags)
             self._client.set_terminated(run.run_id, "FAILED" if status == "failed" else "KILLED")
 
@@ -410,8 +422,10 @@ class Tracker:
                 self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
         known = self._runs[stage.key]
         if known.role == "stage" and tags["role"] == "candidate":
-            # The sweep has grown: what was only a step on the way is somebody's student now.
-            self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+            # The sweep has grown: what was only a step on the way is somebody's student now, and
+            # not complete before it has a package.
+            grown = {**tags, "complete": ""}
+            self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in grown.items()])
             known.role, known.complete = "candidate", ""
         return known
 
@@ -423,7 +437,7 @@ class Tracker:
         begun = {"complete": "", "status": "running", "reason": ""}
         with self._lock:
             run = self._run(stage)
-            if run.complete and is_trained(self._store, stage):
+            if self._is_done(run, stage):
                 return
             self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in begun.items()])
             self._client.update_run(run.run_id, status="RUNNING")

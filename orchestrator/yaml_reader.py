@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError, SafeConstructor
-from yaml.nodes import MappingNode, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode
 
 _FRACTION = r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _SPECIAL = r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -41,30 +41,36 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  # PyYAML's own interface
     yaml_constructors = {None: SafeConstructor.construct_undefined}  # noqa: RUF012
 
+    def __init__(self, stream: str | bytes) -> None:
+        super().__init__(stream)
+        self._key_lines: dict[int, list[int]] = {}
+        """by the mapping's id: where its keys are, of which an alias is elsewhere than its node"""
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        line = self.peek_event().start_mark.line + 1
+        node: Node | None = super().compose_node(parent, index)
+        if isinstance(parent, MappingNode) and index is None:
+            self._key_lines.setdefault(id(parent), []).append(line)
+        return node
+
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
         # Here, since merging (<<) puts pairs into the node that nobody wrote in it.
         node: MappingNode = super().compose_mapping_node(anchor)
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
+        first_lines: dict[str, int] = {}
+        lines = self._key_lines.pop(id(node), [])
+        for (key, _), line in zip(node.value, lines, strict=True):
             if not isinstance(key, ScalarNode) or key.tag not in (_tag("str"), _tag("merge")):
                 spelled = key.value if isinstance(key, ScalarNode) else "that begins there"
-                raise ConstructorError(
-                    None,
-                    None,
-                    f"in line {line} the key {spelled} is no text; put it in quotes",
-                )
+                problem = f"in line {line} the key {spelled} is no text; put it in quotes"
+                raise ConstructorError(None, None, problem)
             text = _joined(key.value)
-            if text in lines:
-                # An alias has the line of what it stands for: that of its value says where it is.
-                line = max(line, value.start_mark.line + 1)
-                raise ConstructorError(
-                    None,
-                    None,
-                    f"{text} is given twice, in line {lines[text]} and in line {line}; one of "
-                    "them has to go",
+            if text in first_lines:
+                problem = (
+                    f"{text} is given twice, in line {first_lines[text]} and in line {line}; one "
+                    "of them has to go"
                 )
-            lines[text] = line
+                raise ConstructorError(None, None, problem)
+            first_lines[text] = line
         return node
 
 

@@ -1,18 +1,26 @@
 """Datasets for novelty detection: a row for each, loaders, and the one-class task."""
 
 from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
-from kd_models.data.image_files import ImageFiles, image_paths
+from kd_models.data.image_files import ImageFiles, deep_images, image_paths
 from kd_models.data.image_set import DatasetRow, Images, ImageSet, Split
 from kd_models.data.load import load
 from kd_models.data.mask_files import MaskFiles
 from kd_models.data.one_class import OneClassData, check_learnable, one_class
 from kd_models.data.options import LoadOptions
 from kd_models.data.preprocess import to_model_input, to_model_masks
-from kd_models.data.read_image import MAX_MEGAPIXELS, RawImage, highest, read_image, read_raw
+from kd_models.data.read_image import (
+    FULL_DEPTH,
+    MAX_MEGAPIXELS,
+    RawImage,
+    highest,
+    read_image,
+    read_raw,
+)
 from kd_models.data.rows import DATASETS, dataset_row, resolve_class
 
 __all__ = [
     "DATASETS",
+    "FULL_DEPTH",
     "MAX_MEGAPIXELS",
     "DataError",
     "DatasetMissing",
@@ -28,6 +36,7 @@ __all__ = [
     "UnreadableImage",
     "check_learnable",
     "dataset_row",
+    "deep_images",
     "highest",
     "image_paths",
     "load",

@@ -172,22 +172,22 @@ def with_depth(
     Those that the training images use, or `options.depth`; None where no training image has 16.
     To `notes` goes what a person should know of them: `where` says of which images.
     """
-    seen = _deep(train)
+    seen = deep_images(train)
     most = max((levels.high for _, levels in seen), default=0)
     depth = options.depth or (depth_in_use(most) if seen else None)
     if seen and highest(depth) < highest(None):
         notes.append(
-            f"{where}: of 16-bit images {depth} bits are in use (training images reach {most}): "
-            f"0 to {highest(depth)} is read as black to white"
+            f"{where}: of 16-bit images {depth} bits are in use (training images reach {most}, "
+            f"single pixels apart): 0 to {highest(depth)} is read as black to white"
         )
-    deep = _deep([*train, *test])
+    deep = deep_images([*train, *test])
     if 0 < len(deep) < len(train) + len(test):
         notes.append(
             f"{where}: {len(deep)} of {len(train) + len(test)} images have 16 bits a sample, where "
             f"0 to {highest(depth)} is read as black to white, and the others 8, where it is 0 to "
             f"255; the first is {printable(deep[0][0].name)}"
         )
-    above = [file for file, levels in _deep(test) if levels.high > highest(depth)]
+    above = [file for file, levels in deep_images(test) if levels.high > highest(depth)]
     if above:
         notes.append(
             f"{where}: {len(above)} of {len(test)} test images have values above {highest(depth)}, "
@@ -201,7 +201,7 @@ def with_depth(
         notes.append(
             f"{where}: half of the training images or more are nearly one grey, such as "
             f"{printable(name)} with values from {low} to {high} of 0 to 255; were they saved with "
-            "too few bits, or is one of the others broken?"
+            f"too few bits{', or is one of the others broken' * (len(grey) < len(ranges))}?"
         )
     return (
         [replace(file, depth=depth) for file in train],
@@ -213,7 +213,7 @@ def with_depth(
 _FEW_LEVELS = 16
 
 
-def _deep(files: Sequence[ImageFile]) -> list[tuple[ImageFile, Levels]]:
+def deep_images(files: Sequence[ImageFile]) -> list[tuple[ImageFile, Levels]]:
     """The images with 16 bits a sample, and their levels."""
     return [(file, file.levels) for file in files if file.levels and file.levels.deep]
 

@@ -34,18 +34,22 @@ SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
 
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits a sample that cameras have."""
+FULL_DEPTH = DEPTHS[-1]
 
 MAX_MEGAPIXELS = 179.0
 """Most millions of pixels an image may have, unless asked for: Pillow's own limit."""
 
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF's tags
 _OTHER_DEEP = "16-bit pixels of this kind ({}) are not read; save it as RGB"
 _GREY = ("1", "L", "LA", "La")
+_ENOUGH_VALUES = 1_000_000
+"""of an image, evenly taken, to say what values it has"""
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
 
 
 class Levels(NamedTuple):
-    """Which values an image's pixels have, as stored: those that are not transparent."""
+    """Which values an image's pixels have, as stored; of 16 bits, where they are not
+    transparent."""
 
     low: int
     """all but a thousandth of the values are at least this: cameras have dead pixels"""
@@ -86,8 +90,10 @@ class RawImage:
         if seen.size == 0:
             return Levels(0, 0, self.deep, constant)
         constant = constant and bool((seen == seen[0]).all())
-        counts = np.bincount(seen.ravel()).cumsum()
-        low, high = np.searchsorted(counts, [seen.size // 1000 + 1, seen.size - seen.size // 1000])
+        values = seen.ravel()[:: max(1, seen.size // _ENOUGH_VALUES)]
+        out = len(values) // 1000
+        counts = np.bincount(values).cumsum()
+        low, high = np.searchsorted(counts, [out + 1, len(values) - out])
         return Levels(int(low), int(high), self.deep, constant)
 
     def to_tensor(self, depth: int | None = None) -> Tensor:
@@ -111,7 +117,7 @@ def depth_in_use(value: int) -> int:
 
 def highest(depth: int | None) -> int:
     """The highest value of that many bits; None for all that a sample has."""
-    return int(2 ** (depth or DEPTHS[-1]) - 1)
+    return int(2 ** (depth or FULL_DEPTH) - 1)
 
 
 def read_image(
@@ -230,7 +236,7 @@ def _raw(image: Image.Image, content: bytes, behind: str) -> RawImage:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return RawImage(np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16))
     deep = any(rawmode.endswith((";16B", ";16L", ";16N")) for rawmode in _rawmodes(image))
-    if _is_cut(image, deep):
+    if _is_cut(image, content):
         raise ValueError(_OTHER_DEEP.format(f"{image.format} {image.mode}"))
     if deep:
         return _deep_colour(image, content)
@@ -244,15 +250,20 @@ def _raw(image: Image.Image, content: bytes, behind: str) -> RawImage:
     return RawImage(np.array(image.convert(wanted)))
 
 
-def _is_cut(image: Image.Image, deep: bool) -> bool:
+def _is_cut(image: Image.Image, content: bytes) -> bool:
     """Whether Pillow takes one byte of each 16-bit sample, or each byte for a sample."""
-    if isinstance(image, TiffImageFile) and image.mode not in ("I", "F"):
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))
-        return max(bits) > 8 and not deep  # each colour apart
-    return any(
-        tile.codec_name == "SGI16" or (tile.codec_name == "sgi_rle" and tile.args[-1] == 2)
-        for tile in getattr(image, "tile", [])
-    )
+    if image.format == "JPEG2000":
+        # SIZ, the first marker of its codestream, has the bits of each component less one.
+        return content[content.find(b"\xff\x4f\xff\x51") + 42] & 0x7F > 7
+    if isinstance(image, TiffImageFile):
+        apart = image.tag_v2.get(_PLANAR_CONFIGURATION) == 2 and image.mode not in ("I", "F")
+        return apart and max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8
+    for tile in getattr(image, "tile", []):
+        if tile.codec_name == "SGI16" or (tile.codec_name == "sgi_rle" and tile.args[-1] == 2):
+            return True
+        if tile.codec_name in ("ppm", "ppm_plain") and image.mode == "RGB" and tile.args[-1] > 255:
+            return True
+    return False
 
 
 def _rawmodes(image: Image.Image) -> list[str]:

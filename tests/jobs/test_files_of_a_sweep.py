@@ -128,7 +128,7 @@ def test_what_looks_wrong_is_said_with_numbers_and_an_example(
         r"1 images in test/defect are not used, the first is test/defect/\xff.png; expected "
         "folders are train/normal, test/normal, test/novel",
         "images: of 16-bit images 12 bits are in use (training images reach "
-        f"{highest(parts)}): 0 to 4095 is read as black to white",
+        f"{highest(parts)}, single pixels apart): 0 to 4095 is read as black to white",
         "images: 4 of 7 images have 16 bits a sample, where 0 to 4095 is read as black to white, "
         "and the others 8, where it is 0 to 255; the first is train/normal/0.png",
         "images: 1 of 4 test images have values above 4095, the most that 12 bits hold, and are "

@@ -235,12 +235,21 @@ def test_images_of_more_bits_than_the_student_was_trained_with_are_said(
 ) -> None:
     package = Package.load(student)
     prepared = package.config.preprocessing.model_copy(update={"depth": depth})
-    config = package.config.model_copy(update={"preprocessing": prepared})
+    update = {"preprocessing": prepared, "dataset": "folder:/x", "normal_class": "normal"}
+    config = package.config.model_copy(update=update)
     replace(package, config=config).save(tmp_path / "package")
-    (tmp_path / "images").mkdir()
+    tree = tmp_path / "tree"
     for level in (4000, 5000):
-        values = np.full((8, 8), level, dtype=np.uint16)
-        Image.fromarray(values).save(tmp_path / f"images/{level}.png")
-    ended = job("score", tmp_path / "package", tmp_path / "images")
+        for part in ("train/normal", "test/normal", "test/novel"):
+            (tree / part).mkdir(parents=True, exist_ok=True)
+            values = np.full((8, 8), level, dtype=np.uint16)
+            values[:4] = 9
+            Image.fromarray(values).save(tree / part / f"{level}.png")
+    ended = job("score", tmp_path / "package", tree / "test/novel", "--json")
     assert ended.exit_code == 0
     assert (ended.stderr == "") if line is None else (line in ended.stderr)
+    # As a dataset they are read alike, whatever its own training images have in use.
+    of_dataset = job("score", tmp_path / "package", f"folder:{tree}", "--json")
+    scores = [[row["score"] for row in e.answer["images"]] for e in (ended, of_dataset)]
+    assert scores[0] == pytest.approx(scores[1][2:])
+    assert ("no image that the student was trained with" in of_dataset.stderr) == (depth is None)

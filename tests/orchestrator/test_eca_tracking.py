@@ -361,12 +361,12 @@ def test_images_whose_names_are_not_utf8_are_logged_too(
     assert len(captions) == len(set(captions)) > 1
     assert all(re.fullmatch(r"[a-z ]+: \\xe[0-9a-f] \$[0-9]", caption) for caption in captions)
     tracker = Tracker(plan, store, storage)
-    tracker.finish_stage(stage, result_of(plan, plan.candidates[0], store))
     tracker.fail_stage(stage, "failed", f"{names[0]} cannot be read")
     client = connect(storage.mlflow_uri)
     (run,) = client.search_runs(
         [tracker.experiment_id], filter_string=f"tags.stage_key = '{stage.key}'"
     )
     assert run.data.tags["reason"] == r"\udce0 $0 cannot be read"
+    tracker.finish_stage(stage, result_of(plan, plan.candidates[0], store))
     pictures = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"heatmaps.png", "layers.png"} <= pictures

@@ -365,6 +365,36 @@ def test_a_stage_that_becomes_a_candidate_gets_its_package(
     assert "package" in files(connect(storage.mlflow_uri), run.info.run_id)
 
 
+@pytest.mark.parametrize("first_ends", [True, False])
+def test_a_stage_of_one_sweep_that_is_a_candidate_of_another_gets_its_package(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+    storage: StorageSpec,
+    first_ends: bool,
+) -> None:
+    """Both run at once, under one name."""
+    larger, plan = sweep()
+    kdgan_2, _ = plan.candidates
+    smaller = Tracker(replace(plan, candidates=plan.candidates[1:]), trained.store, storage)
+    stage = plan.stages[kdgan_2.key]
+    result = result_of(plan, kdgan_2, trained.store)
+    for tracker in (smaller, larger):
+        tracker.log_epochs(stage, read_history(trained.store, stage)[:1])
+    if first_ends:
+        smaller.finish_stage(stage, None)
+        larger.log_epochs(stage, read_history(trained.store, stage))
+        larger.finish_stage(stage, result)
+    else:
+        larger.finish_stage(stage, result)
+        smaller.finish_stage(stage, None)
+    run = runs(larger)[stage.key]
+    assert (run.data.tags["role"], run.info.status) == ("candidate", "FINISHED")
+    assert run.data.tags["complete"] == "holdout"
+    assert run.data.tags["student_widths"]
+    assert "package" in files(connect(storage.mlflow_uri), run.info.run_id)
+
+
 # What went wrong
 
 
@@ -612,14 +642,20 @@ def test_a_stage_that_another_sweep_of_this_name_logs_is_logged_once(
     assert (run.data.tags["complete"], run.info.status) == ("holdout", "FINISHED")
 
 
+@pytest.mark.parametrize("ends", ["started", "failed"])
 def test_what_another_sweep_finished_stays_finished(
-    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    ends: str,
 ) -> None:
     """The pack of one starts, and waits for the other's, which is done by then."""
     (first, plan), (second, _) = sweep(), sweep()
     stage = teacher_of(plan)
     first.finish_stage(stage, None)
-    second.reopen(stage)
+    if ends == "started":
+        second.reopen(stage)
+    else:
+        second.fail_stage(stage, "failed", "its trial's process died")
     run = runs(first)[stage.key]
     assert (run.data.tags["complete"], run.info.status) == ("holdout", "FINISHED")
 

@@ -38,6 +38,8 @@ def test_a_value_is_read_so(text: str, value: Any) -> None:
 def test_a_key_given_twice_is_refused_with_both_lines() -> None:
     with pytest.raises(yaml.YAMLError, match="b is given twice, in line 2 and in line 4; one of"):
         read_yaml("a:\n  b: 1\n  c: 2\n  b: 1\n")
+    with pytest.raises(yaml.YAMLError, match="a is given twice, in line 2 and in line 6;"):
+        read_yaml("\na:\n\n  x: 1\n\na:\n\n  y: 2\n")
     with pytest.raises(yaml.YAMLError, match="x is given twice, in line 1 and in line 1"):
         read_yaml("{x: 1, 'x': 2}")
 
@@ -45,6 +47,10 @@ def test_a_key_given_twice_is_refused_with_both_lines() -> None:
 def test_a_key_repeated_by_an_alias_is_given_twice() -> None:
     with pytest.raises(yaml.YAMLError, match="b is given twice, in line 1 and in line 2"):
         read_yaml("&b b: 1\n*b : 2\n")
+    with pytest.raises(yaml.YAMLError, match="b is given twice, in line 2 and in line 3"):
+        read_yaml("x: &b b\n*b : 1\nb: 2\n")
+    with pytest.raises(yaml.YAMLError, match="in line 3 the key 5 is no text"):
+        read_yaml("a: &k 5\n\n*k : 3\n")
 
 
 def test_keys_that_are_one_in_two_spellings_are_given_twice() -> None:

@@ -667,8 +667,8 @@ def test_the_bits_in_use_are_the_training_images_of_the_category(place: Path) ->
     loaded = _load(place)
     assert (loaded.depth_of("cap"), loaded.depth_of("bolt")) == (12, None)
     assert loaded.notes == (
-        "cap: of 16-bit images 12 bits are in use (training images reach 4002): 0 to 4095 is read "
-        "as black to white",
+        "cap: of 16-bit images 12 bits are in use (training images reach 4002, single pixels "
+        "apart): 0 to 4095 is read as black to white",
         "cap: 1 of 4 test images have values above 4095, the most that 12 bits hold, and are white "
         "there; the first is cap/test/hole/001.png",
     )

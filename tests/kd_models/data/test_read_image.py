@@ -143,25 +143,28 @@ def _deep_tiff(levels: np.ndarray, order: str) -> bytes:
     )  # fmt: skip
 
 
-def _planar_tiff(levels: np.ndarray, order: str) -> bytes:
-    """Each colour a strip of its own (PlanarConfiguration 2)."""
+def _planar_tiff(levels: np.ndarray, order: str, compressed: bool) -> bytes:
+    """Each colour a strip of its own (PlanarConfiguration 2), as it is or by deflate."""
     height, width, samples = levels.shape
-    data = levels.transpose(2, 0, 1).astype(f"{order}u2").tobytes()
-    size = len(data) // samples
+    colours = [plane.astype(f"{order}u2").tobytes() for plane in levels.transpose(2, 0, 1)]
+    if compressed:
+        colours = [zlib.compress(plane) for plane in colours]
+    lengths = [len(plane) for plane in colours]
     bits = 8 + 2 + 12 * 10 + 4
     offsets, sizes = bits + 2 * samples, bits + 6 * samples
-    strips = [offsets + 8 * samples + n * size for n in range(samples)]
+    strips = [offsets + 8 * samples + sum(lengths[:n]) for n in range(samples)]
     return _tiff(
         order,
         [
-            (256, 4, 1, width), (257, 4, 1, height), (258, 3, samples, bits), (259, 3, 1, 1),
-            (262, 3, 1, 2), (273, 4, samples, offsets), (277, 3, 1, samples), (278, 4, 1, height),
+            (256, 4, 1, width), (257, 4, 1, height), (258, 3, samples, bits),
+            (259, 3, 1, 8 if compressed else 1), (262, 3, 1, 2),
+            (273, 4, samples, offsets), (277, 3, 1, samples), (278, 4, 1, height),
             (279, 4, samples, sizes), (284, 3, 1, 2),
         ],
         struct.pack(f"{order}{samples}H", *[16] * samples)
         + struct.pack(f"{order}{samples}I", *strips)
-        + struct.pack(f"{order}{samples}I", *[size] * samples)
-        + data,
+        + struct.pack(f"{order}{samples}I", *lengths)
+        + b"".join(colours),
     )  # fmt: skip
 
 
@@ -267,22 +270,44 @@ def test_what_is_transparent_in_a_mask_of_16_bits_is_not_marked(tmp_path: Path) 
     assert mask.tolist() == [[False, True, False]]
 
 
+@pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_sixteen_bits_whose_colours_lie_apart_are_refused(tmp_path: Path, order: str) -> None:
-    """Pillow takes each byte for a sample."""
-    (tmp_path / "x.tif").write_bytes(_planar_tiff(np.full((4, 5, 3), 700, dtype=np.uint16), order))
+def test_sixteen_bits_whose_colours_lie_apart_are_refused(
+    tmp_path: Path, order: str, compressed: bool
+) -> None:
+    """Pillow takes each byte for a sample, or one byte of each."""
+    levels = np.full((4, 5, 3), 700, dtype=np.uint16)
+    (tmp_path / "x.tif").write_bytes(_planar_tiff(levels, order, compressed))
     with pytest.raises(UnreadableImage, match=r"16-bit pixels of this kind .* save it as RGB"):
         read_image(tmp_path / "x.tif")
 
 
-@pytest.mark.parametrize("compressed", [0, 1])
-def test_sixteen_bits_of_which_pillow_reads_a_byte_are_refused(
-    tmp_path: Path, compressed: int
-) -> None:
-    head = struct.pack(">HBBHHHHII", 474, compressed, 2, 3, 3, 1, 3, 0, 65535)
-    (tmp_path / "x.sgi").write_bytes(head.ljust(512, b"\0") + np.full(9, 77, ">u2").tobytes())
-    with pytest.raises(UnreadableImage, match=r"16-bit pixels of this kind \(SGI RGB\)"):
-        read_image(tmp_path / "x.sgi")
+@pytest.mark.parametrize("kind", ["SGI", "SGI compressed", "PPM", "PPM in words", "JPEG2000"])
+def test_sixteen_bits_of_which_pillow_reads_a_byte_are_refused(tmp_path: Path, kind: str) -> None:
+    name = kind.partition(" ")[0]
+    if name == "SGI":
+        head = struct.pack(">HBBHHHHII", 474, "compressed" in kind, 2, 3, 3, 1, 3, 0, 65535)
+        content = head.ljust(512, b"\0") + np.full(9, 77, ">u2").tobytes()
+    elif kind == "PPM":
+        content = b"P6 3 1 65535\n" + np.full(9, 77, ">u2").tobytes()
+    elif name == "PPM":
+        content = b"P3 3 1 65535\n" + b" ".join([b"77"] * 9)
+    else:
+        Image.new("RGB", (3, 1)).save(tmp_path / "y.jp2")
+        content = (tmp_path / "y.jp2").read_bytes()
+        sizes = content.index(b"\xff\x4f\xff\x51") + 42  # in the codestream, by component
+        deep = b"".join(b"\x0f" + content[sizes + 3 * n + 1 : sizes + 3 * n + 3] for n in range(3))
+        content = content[:sizes] + deep + content[sizes + 9 :]
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UnreadableImage, match=rf"16-bit pixels of this kind \({name} RGB\)"):
+        read_image(tmp_path / "x.png")
+
+
+def test_eight_bits_of_such_formats_are_read(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 1), (1, 2, 3)).save(tmp_path / "x.jp2", irreversible=False)
+    (tmp_path / "y.ppm").write_bytes(b"P6 1 1 255\n\1\2\3")
+    for name in ("x.jp2", "y.ppm"):
+        assert read_image(tmp_path / name)[:, 0, 0].tolist() == [1, 2, 3]
 
 
 @pytest.mark.filterwarnings("error")
