@@ -508,7 +508,8 @@ def test_a_list_of_methods_is_a_mistake_like_any_other(complaint: Complaint) -> 
         ({"image_size": 16}, "image_size: Input should be greater than or equal to 32, not 16"),
         (
             {"image_size": "papr"},
-            "image_size: Input should be 'paper' or a valid integer, not 'papr'; did you mean paper?",
+            "image_size: Input should be 'paper' or a valid integer, not 'papr'; "
+            "did you mean paper?",
         ),
         ({"lambdas": [-0.1]}, "lambdas.0: Input should be greater than or equal to 0, not -0.1"),
         ({"lambdas": 0.1}, "lambdas: Input should be 'paper' or a valid list, not 0.1"),
