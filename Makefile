@@ -46,7 +46,7 @@ types: install
 	$(BIN)/mypy
 
 # The database is made by our own code first: MLflow's is no match for a sweep that starts meanwhile.
-MAKE_DATABASE := from orchestrator import spec, tracking; tracking.connect(spec.StorageSpec().mlflow_uri)
+MAKE_DATABASE := from orchestrator.planning.spec import StorageSpec; from orchestrator.tracking.client import connect; connect(StorageSpec().mlflow_uri)
 ui: install
 	$(BIN)/python -c "$(MAKE_DATABASE)"
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(KD_HOME)/mlflow.db --host 127.0.0.1 --port 5000

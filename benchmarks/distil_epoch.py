@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 from torch.optim import Adam
 
-from benchmarks.harness import by_turns, digits, emit
-from kd_models.eca_mkdad import TRAINING_LAYERS, DistilConfig, StudentConfig
-from kd_models.fit import Training, fit_pack, learner_on, on_device
-from kd_models.losses import feature_distances
-from kd_models.memory import keep_freed_memory
-from kd_models.networks.vgg import Teacher
-from kd_models.networks.vgg_weights import read_teacher
-from kd_models.recipe import Recipe
-from kd_models.step import Fixed
-from kd_models.world import World
+from benchmarks.harness import by_turns, digits, emit, epoch_seconds
+from kd_models.methods.base import PackContext
+from kd_models.methods.eca_mkdad.networks import Teacher
+from kd_models.methods.eca_mkdad.objectives import feature_distances
+from kd_models.methods.eca_mkdad.step import TRAINING_LAYERS, DistilConfig, StudentConfig
+from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.training.epochs import Training, learner_on, on_device
+from kd_models.training.memory import keep_freed_memory
+from kd_models.training.recipe import Recipe
+from kd_models.training.world import World
 
 BATCH, LAMBDA = 32, 0.01
 
@@ -70,16 +70,14 @@ def _kept(image_size: int) -> tuple[float, float]:
     keep_freed_memory()
     config = DistilConfig(student=StudentConfig(placement="eca"), lambda_=LAMBDA, teacher="0" * 64)
     world = World()
-    learner = learner_on(config.learner(0, Fixed(read_teacher("random", Path()).state)), world)
+    learner = learner_on(
+        config.learner(0, PackContext(read_teacher("random", Path()).state)), world
+    )
     x = on_device(digits(3, image_size), world)
     began = time.perf_counter()
     training = Training(learner, {"x": x, **learner.targets(x, world)}, 0)
     first = time.perf_counter() - began
-    taken, began = [], time.perf_counter()
-    for _ in fit_pack([training], Recipe(epochs=3, batch_size=BATCH, lr=0.1), world=world):
-        taken.append(time.perf_counter() - began)
-        began = time.perf_counter()
-    return statistics.median(taken[1:]), first
+    return epoch_seconds([training], Recipe(epochs=3, batch_size=BATCH, lr=0.1), world), first
 
 
 def main() -> None:

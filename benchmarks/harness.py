@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,9 @@ import yaml
 from torch import Tensor
 
 from kd_models.data import load, to_model_input
+from kd_models.training.epochs import Epoch, Training, train_together
+from kd_models.training.recipe import Recipe
+from kd_models.training.world import World
 
 PACKAGES = ("torch", "ray", "mlflow")
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,3 +134,18 @@ def digits(channels: int, image_size: int = 32) -> Tensor:
     """All real training images of scikit-learn's digits, (1437, channels, S, S) in [-1, 1]."""
     images = load("digits", Path("unused")).train.images
     return to_model_input(images, image_size=image_size, channels=channels)
+
+
+def epoch_seconds(trainings: Sequence[Training], recipe: Recipe, world: World) -> float:
+    """Return the median seconds of an epoch, the first left out."""
+    taken: list[float] = []
+    began = time.perf_counter()
+
+    def after_epoch(epoch: Epoch) -> tuple[()]:
+        nonlocal began
+        taken.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        return ()
+
+    train_together(trainings, recipe, after_epoch, world=world)
+    return statistics.median(taken[1:])

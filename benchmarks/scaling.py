@@ -3,9 +3,7 @@
 The batch grows with the workers, 64 images for each.
 """
 
-import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -13,14 +11,14 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from benchmarks.harness import by_turns, digits, emit
-from kd_models.fit import Training, fit_pack, learner_on, on_device
-from kd_models.memory import keep_freed_memory
-from kd_models.objectives import GanWeights
-from kd_models.pkdgan import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
-from kd_models.recipe import Recipe
-from kd_models.step import Fixed
-from kd_models.world import World
+from benchmarks.harness import by_turns, digits, emit, epoch_seconds
+from kd_models.methods.base import PackContext
+from kd_models.methods.pkdgan.objectives import GanWeights
+from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
+from kd_models.training.epochs import Training, learner_on, on_device
+from kd_models.training.memory import keep_freed_memory
+from kd_models.training.recipe import Recipe
+from kd_models.training.world import World
 
 BATCH, LANES = 64, 16
 
@@ -58,15 +56,12 @@ def _worker(
     world = World(rank, workers)
     x = on_device(digits(1), world)
     trainings = [
-        Training(learner_on(config.learner(seed, Fixed()), world), {"x": x}, seed)
+        Training(learner_on(config.learner(seed, PackContext()), world), {"x": x}, seed)
         for seed in range(lanes)
     ]
     batch = BATCH * workers
-    taken, began = [], time.perf_counter()
-    for _ in fit_pack(trainings, Recipe(epochs=4, batch_size=batch), world=world):
-        taken.append(time.perf_counter() - began)
-        began = time.perf_counter()
-    return lanes * (len(x) // batch * batch) / statistics.median(taken[1:])
+    seconds = epoch_seconds(trainings, Recipe(epochs=4, batch_size=batch), world)
+    return lanes * (len(x) // batch * batch) / seconds
 
 
 def main() -> None:

@@ -4,24 +4,22 @@ Against a plain loop: one student, the teacher run live at every step, everythin
 by default. Batch 64, the teacher of 64-128-256.
 """
 
-import statistics
 import sys
-import time
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from benchmarks.harness import by_turns, digits, emit, seconds_of
-from kd_models.fit import Training, fit_pack, learner_on, on_device
-from kd_models.losses import cross_entropy, distillation_terms, gan_terms
-from kd_models.memory import keep_freed_memory
-from kd_models.objectives import DistillationWeights, GanWeights
-from kd_models.pkdgan import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
-from kd_models.recipe import Recipe
-from kd_models.step import Fixed
-from kd_models.world import World
+from benchmarks.harness import by_turns, digits, emit, epoch_seconds, seconds_of
+from kd_models.methods.base import PackContext
+from kd_models.methods.pkdgan.losses import cross_entropy, distillation_terms, gan_terms
+from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
+from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
+from kd_models.training.epochs import Training, learner_on, on_device
+from kd_models.training.memory import keep_freed_memory
+from kd_models.training.recipe import Recipe
+from kd_models.training.world import World
 
 WIDTHS: tuple[Widths, ...] = ((1, 2, 4), (2, 4, 8), (8, 16, 64))
 BATCH = 64
@@ -71,17 +69,14 @@ def lanes(widths: Widths, count: int) -> float:
         student_weights=GanWeights(),
         distillation_weights=DistillationWeights(),
     )
-    world, fixed = World(), Fixed()
+    world, context = World(), PackContext()
     x = on_device(digits(1), world)
-    learners = [learner_on(config.learner(seed, fixed), world) for seed in range(count)]
+    learners = [learner_on(config.learner(seed, context), world) for seed in range(count)]
     data = {"x": x, **learners[0].targets(x, world)}
     trainings = [Training(learner, data, seed) for seed, learner in enumerate(learners)]
-    epochs, taken, began = 4 if count > 4 else 6, [], time.perf_counter()
-    for _ in fit_pack(trainings, Recipe(epochs=epochs, batch_size=BATCH), world=world):
-        taken.append(time.perf_counter() - began)
-        began = time.perf_counter()
+    recipe = Recipe(epochs=4 if count > 4 else 6, batch_size=BATCH)
     images = len(x) // BATCH * BATCH
-    return count * images / statistics.median(taken[1:])
+    return count * images / epoch_seconds(trainings, recipe, world)
 
 
 def main() -> None:

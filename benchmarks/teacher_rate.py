@@ -20,19 +20,19 @@ BATCH = 64
 
 
 def ours() -> float:
-    from kd_models.fit import learner_on
-    from kd_models.lanes import Lanes, gather
-    from kd_models.memory import keep_freed_memory
-    from kd_models.objectives import GanWeights
-    from kd_models.pkdgan import TEACHER_WIDTHS, NetworkConfig, StepConfig
-    from kd_models.step import Fixed
-    from kd_models.world import World
+    from kd_models.methods.base import PackContext
+    from kd_models.methods.pkdgan.objectives import GanWeights
+    from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig
+    from kd_models.training.epochs import learner_on
+    from kd_models.training.lanes import Lanes, gather
+    from kd_models.training.memory import keep_freed_memory
+    from kd_models.training.world import World
 
     keep_freed_memory()
     network = NetworkConfig(channels=1, widths=TEACHER_WIDTHS)
     config = StepConfig(structure="teacher", teacher=network, teacher_weights=GanWeights())
     world = World()
-    lanes = Lanes([learner_on(config.learner(0, Fixed()), world)], (0.5, 0.999), world)
+    lanes = Lanes([learner_on(config.learner(0, PackContext()), world)], (0.5, 0.999), world)
     data = {"x": digits(1).to(memory_format=torch.channels_last)}
     rows = torch.arange(BATCH)
     return BATCH / seconds_of(lambda: lanes.train_step(gather([data], [rows]), [2e-4]), 30)

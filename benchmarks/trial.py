@@ -19,9 +19,9 @@ FEW, MANY = 1, 5
 
 
 def bare(trials: int) -> float:
-    from orchestrator import local_ray
+    from orchestrator.executors.ray_tune import environment
 
-    local_ray.prepare()
+    environment.prepare()
     import ray
     from ray import tune
 

@@ -3,19 +3,17 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kd_models.eca_mkdad import FeatureDetector
-from kd_models.networks.vgg_weights import TeacherWeights
-from kd_models.pkdgan import GanDetector
-from kd_models.protocol import Protocol
-from kd_models.scoring import Scorer, batch_of, in_batches
-from kd_models.step import Weights
+from kd_models.evaluation.protocol import Protocol
+from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
+from kd_models.methods.base import Detector, PretrainedWeights, StateDict
+from kd_models.methods.registry import AnyDetector
 from kd_models.values import Value, spell
 
 WEIGHTS, TEACHER, CONFIG, CARD = (
@@ -74,7 +72,7 @@ class PackageConfig(Value):
     normal_class_name: str
     seed: int
     stage_key: str
-    detector: Annotated[GanDetector | FeatureDetector, Field(discriminator="method")]
+    detector: AnyDetector
     preprocessing: Preprocessing
     threshold: float
     """a score at or above it is called novel"""
@@ -86,12 +84,12 @@ class Package:
     """A student that scores images, with the teacher it needs beside it, if any."""
 
     config: PackageConfig
-    weights: Weights
-    teacher: Weights | None = field(default=None, repr=False)
+    weights: StateDict
+    teacher: StateDict | None = field(default=None, repr=False)
 
     def scorer(self) -> Scorer:
         """Return the network, ready to score."""
-        detector = self.config.detector
+        detector: Detector = self.config.detector
         if detector.pretrained and self.teacher is None:
             raise PackageError(f"{TEACHER} is missing; jobs/download.py fetches it too")
         scorer = detector.scorer()
@@ -130,7 +128,7 @@ class Package:
             package = cls(config, load_file(folder / WEIGHTS), teacher)
             package.scorer()
             wanted = config.detector.pretrained
-            if teacher is not None and TeacherWeights(teacher).sha256 != wanted:
+            if teacher is not None and PretrainedWeights(teacher).sha256 != wanted:
                 raise ValueError(f"{TEACHER} is not the teacher that the student was taught by")
         except PackageError as error:
             raise PackageError(f"{folder} is not whole: {error}") from None
@@ -139,7 +137,7 @@ class Package:
         return package
 
 
-def _save(weights: Weights, path: Path) -> None:
+def _save(weights: StateDict, path: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
 
 

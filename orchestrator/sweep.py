@@ -1,51 +1,36 @@
-"""Run a sweep: plan, train what the store lacks on a Ray cluster, log, and report."""
+"""Run a sweep: plan, train what the store lacks, log, and collect the results."""
 
-import contextlib
-import logging
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import ray
-from ray import tune
-from ray.tune.experiment import Trial
-
-from kd_models.data import ImageSet
-from kd_models.networks.vgg_weights import TeacherWeights
-from orchestrator.board import Board, News
-from orchestrator.errors import UserError
-from orchestrator.plan import Pack, Plan, Stage, make_plan
-from orchestrator.planning import facts_of, finished_stages, load_datasets, load_pretrained
-from orchestrator.progress import Display, Progress, Say
-from orchestrator.record import is_trained
-from orchestrator.results import CandidateResult, collect, cost, result_of
-from orchestrator.schedule import Schedule
-from orchestrator.searcher import PackSearcher
-from orchestrator.spec import Resources, SweepSpec
-from orchestrator.stage import Site
-from orchestrator.store import FolderStore, Store
-from orchestrator.tracking import Tracker, connect
-from orchestrator.trial import (
-    TRIAL_RESOURCES,
-    SharedDatasets,
-    SharedWeights,
-    TrialContext,
-    trial,
-    worker_resources,
-)
-
-
-class ClusterError(UserError):
-    """The Ray cluster cannot run the sweep."""
+from orchestrator.console import Say
+from orchestrator.executors.base import Executor, Work
+from orchestrator.planning.plan import Pack, Plan
+from orchestrator.planning.prepare import Prepared, prepare
+from orchestrator.planning.schedule import Schedule
+from orchestrator.planning.spec import SweepSpec
+from orchestrator.reporting.progress import Display, Progress, counted
+from orchestrator.reporting.results import CandidateResult, collect, cost_of
+from orchestrator.store.base import Store
+from orchestrator.store.folder import FolderStore
+from orchestrator.store.record import is_trained
+from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.client import connect
+from orchestrator.tracking.runs import Tracker
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep came to."""
+    """What a sweep came to.
+
+    Attributes:
+        results: one for each candidate.
+        trained: how many stages were trained.
+        reused: how many the store had.
+        seconds: how long it took.
+        tracking_problems: what MLflow lacks, and why.
+    """
 
     results: list[CandidateResult]
     trained: int
@@ -55,54 +40,50 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
+        """Return whether every candidate was trained and logged."""
         return all(r.status == "finished" for r in self.results) and not self.tracking_problems
 
 
 def run_sweep(
-    spec: SweepSpec, address: str | None, display_of: Callable[[], Display], say: Say
+    spec: SweepSpec, executor: Executor, display_of: Callable[[], Display], say: Say
 ) -> Outcome:
     """Run a sweep to its end, or go on with one that was interrupted.
 
     Args:
-        address: of a Ray cluster; None starts a local one.
+        spec: the sweep.
+        executor: trains the packs.
         display_of: makes the display, once everything that may fail at once has not.
+        say: told what happens before that.
 
     Raises:
-        UserError, DataError: before anything is trained.
+        UserError, DataError, WeightsError: before anything is trained.
     """
     began = time.monotonic()
     store = FolderStore(spec.storage.store_path)
     store.check_writable()
     connect(spec.storage.mlflow_uri)
-    images = load_datasets(spec, say)
-    teacher = load_pretrained(spec)
-    plan = make_plan(spec, facts_of(images), teacher.sha256 if teacher else "")
+    prepared = prepare(spec, store, say, download=True)
+    plan, finished = prepared.plan, prepared.finished
     # Before anything else runs here: latency is part of it.
     for stage in plan.stages.values():
-        cost(stage)
-    finished = finished_stages(plan, store, say)
+        cost_of(stage)
+    left = len(plan.stages) - len(finished)
     say(
         f"{len(plan.candidates)} candidates, {len(plan.stages)} stages: "
-        f"{len(finished)} in the store, {len(plan.stages) - len(finished)} to train"
+        f"{len(finished)} in the store, {left} to train"
     )
-    packs: Sequence[Pack] = ()
-    schedule = Schedule((), concurrent=1)
-    with contextlib.ExitStack() as stack:
-        if len(finished) < len(plan.stages):
-            stack.enter_context(_cluster(address, say))
-            concurrent = concurrent_trials(spec.resources)
-            packs = plan.packs(finished, concurrent=concurrent)
-            say(f"{len(packs)} trials to run, {min(concurrent, len(packs))} at a time")
-            schedule = Schedule(packs, concurrent)
+    if not left:
         # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
-        tracker = Tracker(plan, store, spec.storage)
-        tracker.start_sweep(teacher)
-        log = _BackgroundTracker(tracker, plan, store)
-        for key in finished:
-            log.finish(plan.stages[key])
-        if packs:
-            display = stack.enter_context(contextlib.closing(display_of()))
-            _tune(plan, images, teacher, store, schedule, log, display, len(finished))
+        tracker, log = _start_tracking(prepared, store)
+        schedule = Schedule((), concurrent=1)
+    else:
+        try:
+            executor.start(say)
+            schedule = _schedule(plan, finished, executor, say)
+            tracker, log = _start_tracking(prepared, store)
+            _train(prepared, schedule, executor, store, log, display_of)
+        finally:
+            executor.stop()
     results = collect(plan, store, schedule.failed, schedule.skipped)
     problems = log.close(lambda: tracker.finish_sweep(results))
     return Outcome(
@@ -114,241 +95,132 @@ def run_sweep(
     )
 
 
-def concurrent_trials(resources: Resources) -> int:
-    """Return how many trials the cluster runs at once.
-
-    Raises:
-        ClusterError: not even one fits; said at once, since Ray would wait for ever.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-    def check(who: str, needed: int, each: Mapping[str, float], remedy: str) -> int:
-        """Return how many times the cluster holds what must fit ``needed`` times."""
-        room = sum(
-            min(int(node.get(name, 0) / amount + 1e-9) for name, amount in each.items())
-            for node in nodes
-        )
-        if room < needed:
-            has = ", ".join(_amount(name, sum(n.get(name, 0) for n in nodes)) for name in each)
-            needs = " and ".join(_amount(name, amount) for name, amount in each.items())
-            raise ClusterError(
-                f"a trial needs {who} {needs}, but the cluster ({len(nodes)} nodes, "
-                f"{has}) holds {room}; {remedy}, or use a larger cluster"
-            )
-        return room // needed
-
-    fitting = min(
-        check(
-            f"{resources.workers} workers, each with",
-            resources.workers,
-            worker_resources(resources),
-            "lower resources.workers, resources.gpus_per_worker or resources.cpus_per_worker",
-        ),
-        check("for itself", 1, TRIAL_RESOURCES, "start Ray with more (ray start --memory=BYTES)"),
-    )
-    if resources.concurrent_trials != "auto":
-        fitting = min(fitting, resources.concurrent_trials)
-    return fitting
+def _schedule(plan: Plan, finished: frozenset[str], executor: Executor, say: Say) -> Schedule:
+    concurrent = executor.concurrent_packs(plan.spec)
+    packs = plan.packs(finished, concurrent=concurrent)
+    say(f"{len(packs)} trials to run, {min(concurrent, len(packs))} at a time")
+    return Schedule(packs, concurrent)
 
 
-def _amount(resource: str, amount: float) -> str:
-    if resource == "memory":
-        return f"{amount / 1e6:,.0f} MB of memory"
-    return f"{amount:g} {resource}s"
+def _start_tracking(prepared: Prepared, store: Store) -> tuple[Tracker, BackgroundTracker]:
+    plan = prepared.plan
+    tracker = Tracker(plan, store, plan.spec.storage)
+    tracker.start_sweep(prepared.pretrained)
+    log = BackgroundTracker(tracker, plan, store)
+    for key in prepared.finished:
+        log.finish(plan.stages[key])
+    return tracker, log
 
 
-@contextlib.contextmanager
-def _cluster(address: str | None, say: Say) -> Iterator[None]:
-    """Be connected to a Ray cluster: the one at ``address`` or $RAY_ADDRESS, or a local one."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
-            raise ClusterError(
-                f"no Ray cluster at {address} ({error}); give another --address, or none and "
-                "unset RAY_ADDRESS to start a local Ray"
-            ) from None
-    else:
-        say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _tune(
-    plan: Plan,
-    images: Mapping[str, ImageSet],
-    teacher: TeacherWeights | None,
-    store: Store,
+def _train(
+    prepared: Prepared,
     schedule: Schedule,
-    log: "_BackgroundTracker",
-    display: Display,
-    already: int,
+    executor: Executor,
+    store: Store,
+    log: BackgroundTracker,
+    display_of: Callable[[], Display],
 ) -> None:
-    spec = plan.spec
-    packs = {pack.key: pack for pack in schedule.packs}
-    board = Board.remote()  # type: ignore[attr-defined]
-    context = TrialContext(
-        packs=packs,
-        site=Site(
-            store=store,
-            images=SharedDatasets({loaded.name: ray.put(loaded) for loaded in images.values()}),
-            pretrained=SharedWeights(ray.put(teacher.state)) if teacher else None,
-            cache_bytes=int(spec.resources.teacher_cache_gib * 2**30),
-            lanes=spec.resources.lanes,
-            evaluate_every=spec.evaluation.every,
-            checkpoint_every=spec.resources.checkpoint_every,
-        ),
-        resources=spec.resources,
-        ray_path=spec.storage.ray_path.absolute() / "train",
-        board=board,
+    spec = prepared.plan.spec
+    work = Work(
+        spec=spec,
+        store=store,
+        images=prepared.images,
+        pretrained=prepared.pretrained.state if prepared.pretrained else None,
+        folder=spec.storage.runs_path.absolute(),
     )
-    stages = {stage.key: stage for pack in packs.values() for stage in pack.stages}
-    watcher = _Watcher(Progress(stages, already), board, schedule, store, log, display)
-    # Ray Tune's own record of this run is of no use to the next: what is finished is in the
-    # store, and what is not is in the Train runs, named by pack.
-    with tempfile.TemporaryDirectory(prefix="kd-tune-") as scratch:
-        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(trial, context=context),
-                tune.PlacementGroupFactory([TRIAL_RESOURCES]),
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=PackSearcher(schedule, watcher),
-                num_samples=-1,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="tune", storage_path=scratch, callbacks=[watcher], verbose=0
-            ),
-        )
-        # It would warn of every trial that reported no metric; ours go to the board.
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        tuner.fit()
+    display = display_of()
+    watcher = SweepWatcher(schedule, store, log, display, already=len(prepared.finished))
+    try:
+        executor.run(schedule, work, watcher)
+        watcher.refresh()  # of what was skipped last
+    except BaseException:
+        watcher.interrupted()
+        log.close(lambda: None)
+        raise
+    finally:
+        display.close()
 
 
-class _Watcher(tune.Callback):
-    """Passes on what happens in a sweep: to whoever looks at it, and to MLflow."""
+class SweepWatcher:
+    """Passes on what happens in a sweep: to whoever looks at it, and to MLflow.
+
+    Args:
+        schedule: the packs that are left to train.
+        store: where finished stages are.
+        log: writes to MLflow.
+        display: shows how far the sweep is.
+        already: how many stages the store had.
+    """
 
     def __init__(
         self,
-        progress: Progress,
-        board: Any,
         schedule: Schedule,
         store: Store,
-        log: "_BackgroundTracker",
+        log: BackgroundTracker,
         display: Display,
+        already: int,
     ) -> None:
-        self._progress, self._board, self._schedule = progress, board, schedule
-        self._store, self._log, self._display = store, log, display
-        self._polled = 0.0
+        stages = {stage.key: stage for pack in schedule.packs for stage in pack.stages}
+        self._progress = Progress(stages, already)
+        self._schedule, self._store = schedule, store
+        self._log, self._display = log, display
         self._skipped: set[str] = set()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks now and then, and would restore nothing from them
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        if time.monotonic() - self._polled > 0.5:
-            self._poll()
-
     def pack_started(self, pack: Pack) -> None:
+        """Tell of a pack's stages that they start."""
         self._progress.start(pack)
         for stage in pack.stages:
             self._log.reopen(stage)
-            self._display.say(f"started {stage.title}")
+        self._display.say(f"started {counted(pack.stages, self._progress.has_seeds)}")
 
-    def pack_ended(self, pack: Pack, failures: dict[str, str]) -> dict[str, str]:
-        """Return the failures, with those added that the store knows of."""
-        self._poll()
+    def epochs_finished(self, stage_key: str, rows: Sequence[Mapping[str, float]]) -> None:
+        """Log the epochs of a stage."""
+        self._progress.epoch(stage_key, rows[-1])
+        self._log.epochs(self._progress.stages[stage_key], rows)
+
+    def said(self, line: str) -> None:
+        """Show a line."""
+        self._display.say(line)
+
+    def refresh(self) -> None:
+        """Show how far the sweep is."""
+        self._tell_of_skipped()
+        self._display.refresh(self._progress)
+
+    def pack_ended(self, pack: Pack, failures: Mapping[str, str]) -> Mapping[str, str]:
+        """Log what became of a pack's stages; one that the store lacks has failed."""
+        known = dict(failures)
         for stage in pack.stages:
-            if stage.key not in failures and not is_trained(self._store, stage):
-                failures = {**failures, stage.key: "its trial ended, but the store lacks it"}
-            self._end(stage, failures.get(stage.key))
+            if stage.key not in known and not is_trained(self._store, stage):
+                known[stage.key] = "its trial ended, but the store lacks it"
+        for stage in pack.stages:
+            failure = known.get(stage.key)
+            self._progress.end(stage.key, "failed" if failure else "finished")
+            if failure:
+                self._log.fail(stage, "failed", failure)
+                self._display.say(f"FAILED {stage.title}: {failure}")
+            else:
+                self._log.finish(stage)
+        trained = [stage for stage in pack.stages if stage.key not in known]
+        if trained:
+            self._display.say(f"finished {counted(trained, self._progress.has_seeds)}")
         self._display.refresh(self._progress)
-        return failures
+        return known
 
-    def _end(self, stage: Stage, failure: str | None) -> None:
-        self._progress.end(stage.key, "failed" if failure else "finished")
-        if failure:
-            self._log.fail(stage, "failed", failure)
-            self._display.say(f"FAILED {stage.title}: {failure}")
-        else:
-            self._log.finish(stage)
-            self._display.say(f"finished {stage.title}")
+    def interrupted(self) -> None:
+        """Log that the stages that are running will not be trained now."""
+        for key in self._progress.running:
+            stage = self._progress.stages[key]
+            self._log.fail(stage, "interrupted", "the sweep was interrupted")
 
-    def _poll(self) -> None:
-        self._polled = time.monotonic()
-        news: list[News] = ray.get(self._board.take.remote())
-        epochs = [item for item in news if item.rows]
-        for item in news:
-            if item.line:
-                self._display.say(item.line)
-        for item in epochs:
-            self._progress.epoch(item.stage, item.rows[-1])
-        for stage, rows in _by_stage(epochs, self._progress.stages):
-            self._log.epochs(stage, rows)
+    def _tell_of_skipped(self) -> None:
         for key, origin in self._schedule.skipped.items():
-            if key not in self._skipped:
-                self._skipped.add(key)
-                stage, reason = self._progress.stages[key], self._schedule.failed[origin]
-                self._progress.end(key, "skipped")
-                self._log.fail(
-                    stage, "skipped", f"{self._progress.stages[origin].title} failed: {reason}"
-                )
-                self._display.say(f"skipped {stage.title}: a stage it needs failed")
-        self._display.refresh(self._progress)
-
-
-def _by_stage(news: Sequence[News], stages: Any) -> Iterator[tuple[Stage, list[dict[str, float]]]]:
-    for key in dict.fromkeys(item.stage for item in news):
-        yield stages[key], [row for item in news if item.stage == key for row in item.rows]
-
-
-class _BackgroundTracker:
-    """Logs to MLflow in a thread of its own, in order, off the path of the trials.
-
-    A tracking server that goes away loses nothing: what it missed is logged when the same sweep
-    is run again.
-    """
-
-    def __init__(self, tracker: Tracker, plan: Plan, store: Store) -> None:
-        self._tracker, self._plan, self._store = tracker, plan, store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
-        self._pending: list[Future[None]] = []
-
-    def reopen(self, stage: Stage) -> None:
-        self._submit(self._tracker.reopen, stage)
-
-    def epochs(self, stage: Stage, rows: Sequence[dict[str, float]]) -> None:
-        self._submit(self._tracker.log_epochs, stage, rows)
-
-    def finish(self, stage: Stage) -> None:
-        self._submit(self._finish, stage)
-
-    def fail(self, stage: Stage, status: str, reason: str) -> None:
-        self._submit(self._tracker.fail_stage, stage, status, reason)
-
-    def close(self, finish_sweep: Callable[[], None]) -> tuple[str, ...]:
-        """Wait for everything to be logged; return what went wrong, each thing once."""
-        self._submit(finish_sweep)
-        self._thread.shutdown()
-        errors = (future.exception() for future in self._pending)
-        return tuple(dict.fromkeys(f"{type(e).__name__}: {e}"[:300] for e in errors if e))
-
-    def _finish(self, stage: Stage) -> None:
-        candidate = self._plan.candidate_of.get(stage.key)
-        result = result_of(self._plan, candidate, self._store) if candidate else None
-        self._tracker.finish_stage(stage, result)
-
-    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
-        self._pending.append(self._thread.submit(function, *arguments))
+            if key in self._skipped:
+                continue
+            self._skipped.add(key)
+            stage, reason = self._progress.stages[key], self._schedule.failed[origin]
+            self._progress.end(key, "skipped")
+            self._log.fail(
+                stage, "skipped", f"{self._progress.stages[origin].title} failed: {reason}"
+            )
+            self._display.say(f"skipped {stage.title}: a stage it needs failed")

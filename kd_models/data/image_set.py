@@ -50,9 +50,7 @@ class DatasetRow:
 
     name: str
     channels: int
-    image_size: int
     classes: Mapping[str, str] = field(hash=False)
-    student_widths: tuple[int, int, int]
     load: Callable[[Path, LoadOptions], Splits] = field(repr=False)
 
 

@@ -33,10 +33,6 @@ _FASHION = _indexed(
 _CIFAR10 = _indexed("airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck")
 _STL10 = _indexed("airplane, bird, car, cat, deer, dog, horse, monkey, ship, truck")
 
-_CIFAR_STUDENT = (8, 16, 64)
-_MNIST_STUDENT = (2, 4, 8)
-_FASHION_STUDENT = (1, 2, 4)
-
 
 def _mvtec_row(
     name: str, categories: tuple[str, ...], load: Callable[[Path, LoadOptions], Splits]
@@ -44,9 +40,7 @@ def _mvtec_row(
     return DatasetRow(
         name=name,
         channels=3,
-        image_size=128,
         classes={name: name for name in map(printable, categories)},
-        student_widths=_CIFAR_STUDENT,
         load=load,
     )
 
@@ -57,49 +51,37 @@ DATASETS: Mapping[str, DatasetRow] = {
         DatasetRow(
             name="digits",
             channels=1,
-            image_size=32,
             classes=_DIGITS,
-            student_widths=_MNIST_STUDENT,
             load=load_digits,
         ),
         DatasetRow(
             name="mnist",
             channels=1,
-            image_size=32,
             classes=_DIGITS,
-            student_widths=_MNIST_STUDENT,
             load=load_mnist,
         ),
         DatasetRow(
             name="fmnist",
             channels=1,
-            image_size=32,
             classes=_FASHION,
-            student_widths=_FASHION_STUDENT,
             load=load_fmnist,
         ),
         DatasetRow(
             name="cifar10",
             channels=3,
-            image_size=32,
             classes=_CIFAR10,
-            student_widths=_CIFAR_STUDENT,
             load=load_cifar10,
         ),
         DatasetRow(
             name="svhn",
             channels=3,
-            image_size=32,
             classes=_DIGITS,
-            student_widths=_CIFAR_STUDENT,
             load=load_svhn,
         ),
         DatasetRow(
             name="stl10",
             channels=3,
-            image_size=96,
             classes=_STL10,
-            student_widths=_CIFAR_STUDENT,
             load=load_stl10,
         ),
         _mvtec_row("mvtec", CATEGORIES, load_mvtec),
@@ -212,9 +194,7 @@ def _folder_row(root: Path) -> DatasetRow:
     return DatasetRow(
         name=f"{_FOLDER}{printable(str(root))}",
         channels=3,
-        image_size=32,
         classes={"normal": "normal"},
-        student_widths=_CIFAR_STUDENT,
         load=functools.partial(_load_tree, root),
     )
 

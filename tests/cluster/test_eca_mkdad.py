@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from kd_models.data import load, one_class
-from kd_models.localisation import heat_maps
+from kd_models.evaluation.localisation import heat_maps
 from kd_models.package import Package
 
 pytestmark = [

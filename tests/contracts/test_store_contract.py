@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import UserError
-from orchestrator.keys import sha256
-from orchestrator.store import MANIFEST, CorruptStage, FolderStore, Store, StoreError
+from orchestrator.planning.keys import sha256
+from orchestrator.store.base import CorruptStage, Store, StoreError
+from orchestrator.store.folder import MANIFEST, FolderStore
 
 KEY = sha256("some stage")
 OTHER = sha256("another stage")
@@ -84,7 +85,7 @@ class FolderKit(Kit):
         (self._folder(key) / name).unlink()
 
     def die_while_writing(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        from orchestrator import store
+        from orchestrator.store import folder as store
 
         write = store._write
 

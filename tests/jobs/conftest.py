@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from kd_models.methods.pkdgan.step import GanDetector, NetworkConfig
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
-from kd_models.pkdgan import GanDetector, NetworkConfig
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

@@ -14,20 +14,22 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from orchestrator.planning.prepare import facts_of, load_datasets
 from PIL import Image
 
 from kd_models.names import original
 from kd_models.package import Package
-from kd_models.world import World
-from orchestrator.plan import Pack, Plan, make_plan
-from orchestrator.planning import facts_of, load_datasets
-from orchestrator.registry import Limits, choose, fetch, finished_candidates, register
-from orchestrator.report import write_report
-from orchestrator.results import collect, result_of
-from orchestrator.stage import Site, run_pack
-from orchestrator.store import FolderStore
-from orchestrator.sweep_file import read_spec
-from orchestrator.tracking import Tracker, connect
+from kd_models.training.world import World
+from orchestrator.planning.plan import Pack, Plan, make_plan
+from orchestrator.planning.sweep_file import read_spec
+from orchestrator.reporting.report import write_report
+from orchestrator.reporting.results import candidate_result, collect
+from orchestrator.running.context import RunContext
+from orchestrator.running.pack import run_pack
+from orchestrator.store.folder import FolderStore
+from orchestrator.tracking.client import connect
+from orchestrator.tracking.registry import Limits, choose, fetch, finished_candidates, register
+from orchestrator.tracking.runs import Tracker
 
 pytestmark = [  # of MLflow's own making
     pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy is deprecated"),
@@ -97,7 +99,9 @@ def trained(root: Path, tree: Path) -> tuple[Plan, FolderStore]:
     images = load_datasets(spec, lambda line: None)
     plan = make_plan(spec, facts_of(images))
     store = FolderStore(spec.storage.store_path)
-    site = Site(store, {loaded.name: loaded for loaded in images.values()}.__getitem__, lanes=64)
+    site = RunContext(
+        store, {loaded.name: loaded for loaded in images.values()}.__getitem__, lanes=64
+    )
     for pack in plan.packs():
         assert run_pack(Pack(pack.stages), site, World(), NoCheckpoints()) == {}
     return plan, store
@@ -107,7 +111,7 @@ def logged(plan: Plan, store: FolderStore) -> MlflowClient:
     tracker = Tracker(plan, store, plan.spec.storage)
     tracker.start_sweep()
     for key, stage in plan.stages.items():
-        tracker.finish_stage(stage, result_of(plan, plan.candidate_of[key], store))
+        tracker.finish_stage(stage, candidate_result(plan, plan.candidate_of[key], store))
     tracker.finish_sweep(collect(plan, store, {}, {}))
     return connect(plan.spec.storage.mlflow_uri)
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from kd_models.data import DataError
 from orchestrator.cli import in_words
+from orchestrator.console import console
 from orchestrator.errors import UserError
-from orchestrator.progress import console
 
 
 @pytest.mark.parametrize(

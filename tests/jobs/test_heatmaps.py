@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from kd_models.data import load, one_class
-from kd_models.eca_mkdad import FeatureDetector, StudentConfig
-from kd_models.localisation import heat_maps, localisation_metrics
-from kd_models.networks.vgg_weights import read_teacher
+from kd_models.evaluation.localisation import heat_maps, localisation_metrics
+from kd_models.methods.eca_mkdad.step import FeatureDetector, StudentConfig
+from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from kd_models.data import load, one_class, read_image, to_model_input
-from kd_models.metrics import auroc, rates
+from kd_models.evaluation.metrics import auroc, rates
 from kd_models.package import Package
 
 

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from kd_models.data import dataset_row, load
-from orchestrator.keys import canonical_json
-from orchestrator.plan import DatasetFacts, make_plan
-from orchestrator.record import IDENTITY, NETWORKS
-from orchestrator.store import FolderStore
-from orchestrator.sweep_file import read_spec
+from orchestrator.planning.keys import canonical_json
+from orchestrator.planning.plan import DatasetFacts, make_plan
+from orchestrator.planning.sweep_file import read_spec
+from orchestrator.store.folder import FolderStore
+from orchestrator.store.record import IDENTITY, NETWORKS
 
 SWEEPS = Path(__file__).parents[2] / "jobs/sweeps"
 

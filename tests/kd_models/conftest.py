@@ -11,10 +11,10 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from kd_models.networks.vgg_weights import read_teacher
-from kd_models.objectives import DistillationWeights, GanWeights
-from kd_models.pkdgan import GanLearner, NetworkConfig, StepConfig
-from kd_models.structures import STRUCTURES, Term
+from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
+from kd_models.methods.pkdgan.step import GanLearner, NetworkConfig, StepConfig
+from kd_models.methods.pkdgan.structures import STRUCTURES, Term
 
 # The first example of a test may import a library for seconds, on a machine others use too.
 settings.register_profile("unhurried", deadline=None)
@@ -114,7 +114,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dic
 
     def run(name: str) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("workers")
-        script = Path(__file__).with_name(name)
+        script = Path(__file__).with_name("training") / name
         workers = [
             subprocess.Popen(
                 [sys.executable, str(script), str(rank), "2", str(folder)],

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kd_models.fit import fit
+from kd_models.methods.pkdgan.step import GanDetector, GanLearner, NetworkConfig
 from kd_models.package import (
     CARD,
     CONFIG,
@@ -19,9 +19,9 @@ from kd_models.package import (
     Preprocessing,
     model_card,
 )
-from kd_models.pkdgan import GanDetector, GanLearner, NetworkConfig
-from kd_models.recipe import Recipe
-from kd_models.world import World
+from kd_models.training.epochs import train
+from kd_models.training.recipe import Recipe
+from kd_models.training.world import World
 
 DrawImages = Callable[..., Tensor]
 
@@ -58,7 +58,7 @@ def config(**changes: object) -> PackageConfig:
 @pytest.fixture
 def learner(make_learner: Callable[..., GanLearner], draw_images: DrawImages) -> GanLearner:
     made = make_learner("alone")
-    fit(made, draw_images(8), Recipe(epochs=2, batch_size=4), seed=0)
+    train(made, draw_images(8), Recipe(epochs=2, batch_size=4), seed=0)
     return made
 
 
@@ -93,7 +93,7 @@ def test_a_package_scores_as_what_it_was_made_of(
     distance: str, make_learner: Callable[..., GanLearner], draw_images: DrawImages
 ) -> None:
     learner, images = make_learner("alone", distance=distance), draw_images(6, seed=3)
-    fit(learner, draw_images(8), Recipe(epochs=2, batch_size=4), seed=0)
+    train(learner, draw_images(8), Recipe(epochs=2, batch_size=4), seed=0)
     weights = learner.networks["student.generator"].state_dict()
     package = Package(config(detector=DETECTOR.model_copy(update={"distance": distance})), weights)
     # A trained network lies in memory channels last, a loaded one does not: other rounding.

@@ -13,14 +13,18 @@ import pytest
 import torch
 
 from kd_models.data import ImageSet, Split, dataset_row, load
-from kd_models.networks.vgg_weights import TeacherWeights, read_teacher
-from kd_models.world import World
-from orchestrator.methods import EcaMkdadSpec, PkdganSpec
-from orchestrator.plan import DatasetFacts, Pack, Plan, Stage, make_plan
-from orchestrator.record import Scores, write_stage
-from orchestrator.spec import StorageSpec, SweepSpec
-from orchestrator.stage import Row, Site, run_pack
-from orchestrator.store import FolderStore, Store
+from kd_models.methods.base import PretrainedWeights
+from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
+from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.methods.pkdgan.settings import PkdganSettings
+from kd_models.training.world import World
+from orchestrator.planning.plan import DatasetFacts, Pack, Plan, Stage, make_plan
+from orchestrator.planning.spec import StorageSpec, SweepSpec
+from orchestrator.running.context import Row, RunContext
+from orchestrator.running.pack import run_pack
+from orchestrator.store.base import Store
+from orchestrator.store.folder import FolderStore
+from orchestrator.store.record import TestScores, write_stage
 
 TINY = (1, 2, 4)
 
@@ -54,7 +58,7 @@ def spec_of() -> Callable[..., SweepSpec]:
             "teacher": {"widths": TINY},
             "training": {"epochs": 2, "batch_size": 32},
         }
-        return PkdganSpec.model_validate({**raw, **changes})
+        return PkdganSettings.model_validate({**raw, **changes})
 
     return build
 
@@ -80,7 +84,9 @@ def put() -> Callable[..., None]:
 
     def write(store: Store, stage: Stage, normal: list[float], novel: list[float]) -> None:
         flags = np.array([False] * len(normal) + [True] * len(novel))
-        scores = Scores(np.array(normal + novel, dtype=np.float64), flags, flags.astype(np.int64))
+        scores = TestScores(
+            np.array(normal + novel, dtype=np.float64), flags, flags.astype(np.int64)
+        )
         networks = {"student.generator": {"w": torch.arange(3.0)}}
         write_stage(store, stage, networks, scores, [{"epoch": 1, "seconds": 0.5}])
 
@@ -157,7 +163,7 @@ def train(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     """Trains every stage of a plan into a store."""
 
     def run(plan: Plan, store: Store) -> None:
-        site = Site(store, lambda name: digits)
+        site = RunContext(store, lambda name: digits)
         session = FolderSession(tmp_path_factory.mktemp("session") / "checkpoint")
         for stage in plan.stages.values():
             assert run_pack(Pack((stage,)), site, World(), session) == {}
@@ -230,12 +236,12 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageSpec]:
 @pytest.fixture(scope="session")
 def finish_all() -> Callable[..., None]:
     """Logs every stage of a plan as a sweep does that finds them in the store."""
-    from orchestrator.results import result_of
+    from orchestrator.reporting.results import candidate_result
 
     def finish(tracker: Any, plan: Plan, store: Store) -> None:
         for key, stage in plan.stages.items():
             candidate = plan.candidate_of.get(key)
-            tracker.finish_stage(stage, candidate and result_of(plan, candidate, store))
+            tracker.finish_stage(stage, candidate and candidate_result(plan, candidate, store))
 
     return finish
 
@@ -248,7 +254,8 @@ def logged(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Logged:
     """``trained``, logged to MLflow whole. Read only: every test sees the same."""
-    from orchestrator.tracking import Tracker, connect
+    from orchestrator.tracking.client import connect
+    from orchestrator.tracking.runs import Tracker
 
     with pytest.MonkeyPatch.context() as patched:
         # Where a client that was told no place would leave things.
@@ -265,7 +272,7 @@ def logged(
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> TeacherWeights:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> PretrainedWeights:
     """VGG16 with random weights: nothing to download."""
     return read_teacher("random", tmp_path_factory.mktemp("nothing"))
 
@@ -290,7 +297,7 @@ def few_digits(digits: ImageSet) -> ImageSet:
 
 
 @pytest.fixture(scope="session")
-def eca_plan(teacher: TeacherWeights) -> Callable[..., Plan]:
+def eca_plan(teacher: PretrainedWeights) -> Callable[..., Plan]:
     """The plan of a small sweep of ECA_MKDAD over a loaded dataset, but for ``changes``."""
 
     def build(images: ImageSet, **changes: Any) -> Plan:
@@ -304,7 +311,7 @@ def eca_plan(teacher: TeacherWeights) -> Callable[..., Plan]:
             "teacher": {"weights": "random"},
         }
         facts = DatasetFacts(images.row, images.fingerprint, images.class_fingerprints)
-        spec = EcaMkdadSpec.model_validate({**raw, **changes})
+        spec = EcaMkdadSettings.model_validate({**raw, **changes})
         return make_plan(spec, {images.name: facts}, teacher.sha256)
 
     return build
@@ -314,13 +321,13 @@ def eca_plan(teacher: TeacherWeights) -> Callable[..., Plan]:
 def eca_trained(
     eca_plan: Callable[..., Plan],
     cloth: ImageSet,
-    teacher: TeacherWeights,
+    teacher: PretrainedWeights,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Trained:
     """ECA_MKDAD's student and the one without attention, taught about ``cloth``."""
     plan = eca_plan(cloth, placements=["eca", "mkdad"])
     store = FolderStore(tmp_path_factory.mktemp("eca-store"))
-    site = Site(store, lambda name: cloth, pretrained=lambda: teacher.state)
+    site = RunContext(store, lambda name: cloth, pretrained=lambda: teacher.state)
     session = FolderSession(tmp_path_factory.mktemp("eca-session") / "checkpoint")
     for stage in plan.stages.values():
         assert run_pack(Pack((stage,)), site, World(), session) == {}

@@ -1,0 +1,1 @@
+"""What a detector is worth: scores, metrics, protocols, localisation and cost."""

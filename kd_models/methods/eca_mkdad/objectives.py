@@ -1,0 +1,63 @@
+"""What ECA_MKDAD minimises: how a student's layers differ from its teacher's (Eq. 13)."""
+
+from collections.abc import Callable, Sequence
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
+
+
+def feature_distances(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how two maps (B, ...) of a distillation layer differ, each (B,).
+
+    The mean squared difference and one minus the cosine of the maps as vectors: the two parts of
+    ECA_MKDAD's Eq. 13 (L_val and L_dir of its Eq. 1 and 2), for every image on its own.
+    """
+    teacher, student = teacher.flatten(1).to(student.dtype), student.flatten(1)
+    value = (teacher - student).square().mean(1)
+    return value, 1 - F.cosine_similarity(teacher, student, dim=1)
+
+
+class FeatureObjective(WeightedObjective):
+    """Eq. 13 of ECA_MKDAD: the student's distillation layers against a fixed teacher's.
+
+    Args:
+        student: images to the maps of all its layers.
+        layers: which of them are distilled, from 1.
+        lambda_: weight of the direction (cosine) beside the value (squared difference).
+        run_teacher: images to the fixed teacher's maps of ``layers``, for batches that come
+            without. Not a submodule: nothing of it is trained.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        layers: Sequence[int],
+        lambda_: float,
+        run_teacher: Callable[[Tensor], Sequence[Tensor]],
+    ) -> None:
+        parts = {"value": 1.0, "direction": lambda_}
+        super().__init__({f"{part}/{layer}": parts[part] for layer in layers for part in parts})
+        self.student = student
+        self._layers = tuple(layers)
+        self._run_teacher = run_teacher
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        maps = self.student(batch["x"])
+        keys = [layer_key(layer) for layer in self._layers]
+        if keys[0] in batch:
+            wanted: Sequence[Tensor] = [batch[key] for key in keys]
+        else:
+            wanted = self._run_teacher(batch["x"])
+        terms: dict[str, Tensor] = {}
+        for layer, teacher in zip(self._layers, wanted, strict=True):
+            value, direction = feature_distances(teacher, maps[layer - 1])
+            terms |= {f"value/{layer}": value.mean(), f"direction/{layer}": direction.mean()}
+        terms[LOSS] = self.weighted_sum(terms)
+        return terms, {}
+
+
+def layer_key(layer: int) -> str:
+    """Name a fixed teacher's map of a distillation layer in a batch."""
+    return f"target/{layer}"

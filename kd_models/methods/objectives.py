@@ -1,0 +1,37 @@
+"""What every objective of a training step has in common.
+
+An objective is one module for each optimizer. Its ``forward(batch)`` returns ``(terms, made)``:
+every loss term under its own name with their weighted sum under ``loss``, and tensors that the next
+objective of the same step reads from the batch. Each is run forward once per backward, which is
+what lets DDP wrap it.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+"""``x`` (B, C, S, S), and by name the tensors that objectives and fixed teachers hand on."""
+
+LOSS = "loss"
+
+
+class WeightedObjective(nn.Module):
+    """An objective that weighs its terms. Weights are tensors, so that lanes may differ in them."""
+
+    _weights: Tensor
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self._names = tuple(weights)
+        self.register_buffer("_weights", torch.tensor(list(weights.values())), persistent=False)
+
+    @property
+    def reads(self) -> list[nn.Module]:
+        """Return the networks that run here and are trained by another objective."""
+        return []
+
+    def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of the terms by their weights, a scalar."""
+        return (self._weights * torch.stack([terms[name] for name in self._names])).sum()

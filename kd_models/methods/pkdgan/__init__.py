@@ -1,0 +1,14 @@
+"""P-KDGAN (IJCAI 2020): small GANomaly students, distilled from a large one in one step or two."""
+
+from kd_models.methods.base import Method
+from kd_models.methods.pkdgan.settings import PkdganSettings
+from kd_models.methods.pkdgan.step import GanDetector
+
+METHOD = Method(
+    name="pkdgan",
+    summary="small GANomaly students, distilled from a large one (P-KDGAN, IJCAI 2020)",
+    settings=PkdganSettings,
+    detector=GanDetector,
+    example={"structures": ["kdgan-2"]},
+    is_default=True,
+)

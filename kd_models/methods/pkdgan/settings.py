@@ -1,0 +1,138 @@
+"""P-KDGAN's part of a sweep file: structures x student widths x loss weights."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from kd_models.data import DatasetRow
+from kd_models.methods.base import MethodSettings, Variant
+from kd_models.methods.pkdgan.losses import Distance
+from kd_models.methods.pkdgan.networks import IMAGE_SIZE, Normalisation
+from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
+from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
+from kd_models.methods.pkdgan.structures import TEACHER, Structure, Term, chain
+from kd_models.training.recipe import Recipe
+from kd_models.values import Value
+
+_COLOUR_WIDTHS: Widths = (8, 16, 64)
+_PAPER_WIDTHS: Mapping[str, Widths] = MappingProxyType(
+    {"digits": (2, 4, 8), "mnist": (2, 4, 8), "fmnist": (1, 2, 4)}
+)
+
+
+def paper_widths(dataset: str) -> Widths:
+    """Return the student's widths for a dataset by name (Section 4.1); of a dataset that the paper
+    has not, those for colour images."""
+    return _PAPER_WIDTHS.get(dataset, _COLOUR_WIDTHS)
+
+
+class LossWeights(GanWeights, DistillationWeights):
+    """Weights of the student's losses: con, enc, adv (L_g) and k1, kx, k2 (K_l)."""
+
+    @property
+    def gan(self) -> GanWeights:
+        """Return the weights of L_g."""
+        return GanWeights(con=self.con, enc=self.enc, adv=self.adv)
+
+    @property
+    def distillation(self) -> DistillationWeights:
+        """Return the weights of K_l."""
+        return DistillationWeights(k1=self.k1, kx=self.kx, k2=self.k2)
+
+
+class TeacherSettings(Value):
+    """The teachers, one for each dataset, normal class and seed."""
+
+    widths: Widths = TEACHER_WIDTHS
+    loss_weights: GanWeights = GanWeights()
+    training: Recipe = Recipe()
+    """what is not set here is as in the sweep's own ``training``"""
+    joint: bool = False
+    """whether K_l also trains a teacher that keeps training"""
+
+
+class PkdganSettings(MethodSettings):
+    """Structures x student widths x loss weights (P-KDGAN, IJCAI 2020)."""
+
+    structures: Annotated[tuple[str, ...], Field(min_length=1)]
+    student_widths: Literal["paper"] | Annotated[tuple[Widths, ...], Field(min_length=1)] = "paper"
+    loss_weights: Annotated[tuple[LossWeights, ...], Field(min_length=1)] = (LossWeights(),)
+    training: Recipe = Recipe()
+    teacher: TeacherSettings = TeacherSettings()
+    normalisation: Normalisation = "batch"
+    distance: Distance = "l2"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _teacher_inherits_training(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        training, teacher = raw.get("training", {}), raw.get("teacher", {})
+        if not (isinstance(training, dict) and isinstance(teacher, dict)):
+            return raw
+        own = teacher.get("training", {})
+        if not isinstance(own, dict):
+            return raw
+        return {**raw, "teacher": {**teacher, "training": {**training, **own}}}
+
+    @field_validator("structures")
+    @classmethod
+    def _known_structures(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            chain(name)
+        return names
+
+    def batch_sizes(self) -> Mapping[str, int]:
+        """Return the students' and the teachers' batch sizes."""
+        return {
+            "training.batch_size": self.training.batch_size,
+            "teacher.training.batch_size": self.teacher.training.batch_size,
+        }
+
+    def variants(self, dataset: DatasetRow, pretrained: str) -> Iterator[Variant]:
+        """Yield a variant for each structure, widths and loss weights."""
+        all_widths = self.student_widths
+        if all_widths == "paper":
+            all_widths = (paper_widths(dataset.name),)
+        for name, widths, weights in product(self.structures, all_widths, self.loss_weights):
+            yield Variant(
+                axes={
+                    "structure": name,
+                    "student_widths": list(widths),
+                    "loss_weights": weights.model_dump(),
+                },
+                image_size=IMAGE_SIZE,
+                steps=tuple(
+                    (
+                        self._step(step, dataset.channels, widths, weights),
+                        self.teacher.training if step is TEACHER else self.training,
+                    )
+                    for step in _chain_with_teacher(name)
+                ),
+            )
+
+    def _step(
+        self, step: Structure, channels: int, widths: Widths, weights: LossWeights
+    ) -> StepConfig:
+        teacher = NetworkConfig(
+            channels=channels, widths=self.teacher.widths, normalisation=self.normalisation
+        )
+        student = teacher.model_copy(update={"widths": widths})
+        return StepConfig(
+            structure=step.name,
+            teacher=teacher if step.distils or step.trains_teacher else None,
+            student=student if step.trains_student else None,
+            teacher_weights=self.teacher.loss_weights if step.trains_teacher else None,
+            student_weights=weights.gan if Term.LG_S in step.terms else None,
+            distillation_weights=weights.distillation if step.distils else None,
+            distance=self.distance,
+            joint_teacher=self.teacher.joint and step.distils and step.trains_teacher,
+        )
+
+
+def _chain_with_teacher(name: str) -> tuple[Structure, ...]:
+    steps = chain(name)
+    return (TEACHER, *steps) if any(step.distils for step in steps) else steps

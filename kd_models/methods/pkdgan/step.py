@@ -1,0 +1,233 @@
+"""P-KDGAN (IJCAI 2020): the networks, objectives and score of one training step of a structure."""
+
+import hashlib
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
+from kd_models.methods.base import Detector, Learner, NetworkStates, PackContext, Step
+from kd_models.methods.objectives import Batch
+from kd_models.methods.pkdgan.losses import Distance, per_image_distance
+from kd_models.methods.pkdgan.networks import LATENT, Discriminator, Generator, Normalisation
+from kd_models.methods.pkdgan.objectives import (
+    TARGET_KEYS,
+    DiscriminatorObjective,
+    DistillationWeights,
+    GanWeights,
+    GeneratorObjective,
+)
+from kd_models.methods.pkdgan.structures import STRUCTURES, Structure, Term
+from kd_models.training.world import World
+from kd_models.values import Value
+
+Width = Annotated[int, Field(ge=1)]
+Widths = tuple[Width, Width, Width]
+
+TEACHER_WIDTHS: Widths = (64, 128, 256)
+
+
+class NetworkConfig(Value):
+    """One generator and discriminator pair."""
+
+    channels: Annotated[int, Field(ge=1)]
+    widths: Widths
+    normalisation: Normalisation = "batch"
+
+    def generator(self) -> Generator:
+        return Generator(self.channels, self.widths, self.normalisation)
+
+    def discriminator(self) -> Discriminator:
+        return Discriminator(self.channels, self.widths, self.normalisation)
+
+
+class NoveltyScorer(Scorer):
+    """S_enc of P-KDGAN (Eq. 3): the distance between an image's latents, by one generator."""
+
+    def __init__(self, generator: nn.Module, distance: Distance) -> None:
+        super().__init__(generator)
+        self._distance: Distance = distance
+
+    def forward(self, x_BCSS: Tensor, targets: Batch | None = None) -> Tensor:
+        """Return the distances (B,)."""
+        z1, _, z2 = self.student(x_BCSS)
+        return per_image_distance(z1, z2, self._distance)
+
+
+class GanDetector(Detector):
+    """A generator and how its latents are compared."""
+
+    method: Literal["pkdgan"] = "pkdgan"
+    network: NetworkConfig
+    distance: Distance
+
+    @property
+    def channels(self) -> int:
+        return self.network.channels
+
+    def scorer(self) -> NoveltyScorer:
+        return NoveltyScorer(self.network.generator(), self.distance)
+
+
+class StepConfig(Step):
+    """One training step of a structure.
+
+    A role that the structure does not use is None, and so are weights of losses not in use:
+    two steps that train the same thing have the same config.
+    """
+
+    structure: str
+    teacher: NetworkConfig | None = None
+    student: NetworkConfig | None = None
+    teacher_weights: GanWeights | None = None
+    student_weights: GanWeights | None = None
+    distillation_weights: DistillationWeights | None = None
+    distance: Distance = "l2"
+    joint_teacher: bool = False
+    """whether K_l also trains a teacher that trains (the paper leaves it open)"""
+
+    axis: ClassVar[str] = "structure"
+
+    @property
+    def name(self) -> str:
+        return self.structure
+
+    @property
+    def kind(self) -> Literal["teacher", "student"]:
+        return STRUCTURES[self.structure].scored
+
+    @property
+    def scored(self) -> str:
+        return f"{self.kind}.generator"
+
+    @property
+    def detector(self) -> GanDetector:
+        network = self.student if self.kind == "student" else self.teacher
+        assert network is not None
+        return GanDetector(network=network, distance=self.distance)
+
+    @property
+    def lane_group(self) -> Self:
+        """Return the step with default weights."""
+        return self.model_copy(
+            update={
+                name: None if getattr(self, name) is None else default
+                for name, default in (
+                    ("teacher_weights", GanWeights()),
+                    ("student_weights", GanWeights()),
+                    ("distillation_weights", DistillationWeights()),
+                )
+            }
+        )
+
+    @property
+    def targets_key(self) -> NetworkConfig | None:
+        """Return the teacher's settings."""
+        return self.teacher
+
+    def learner(self, seed: int, context: PackContext) -> "GanLearner":
+        """Return a learner; pkdgan has no pretrained teacher."""
+        return GanLearner(self, seed)
+
+
+class GanLearner(Learner):
+    """The networks of one step with what trains and scores them.
+
+    Args:
+        config: the step.
+        seed: seeds the initial weights; teacher and student draw from streams of their own.
+    """
+
+    def __init__(self, config: StepConfig, seed: int) -> None:
+        self.config = config
+        self.structure: Structure = STRUCTURES[config.structure]
+        self._generators: dict[str, Generator] = {}
+        self._discriminators: dict[str, Discriminator] = {}
+        for role, network, adversarial in (
+            ("teacher", config.teacher, self.structure.trains_teacher),
+            ("student", config.student, Term.LD_S in self.structure.terms),
+        ):
+            if network is None:
+                continue
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_stream(seed, role))
+                self._generators[role] = network.generator()
+                if adversarial:
+                    self._discriminators[role] = network.discriminator()
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Every network by name, ``student.generator`` and so on."""
+        return {
+            **{f"{role}.generator": g for role, g in self._generators.items()},
+            **{f"{role}.discriminator": d for role, d in self._discriminators.items()},
+        }
+
+    @property
+    def trained(self) -> dict[str, nn.Module]:
+        """The networks that this step trains; a fixed teacher is not among them."""
+        fixed = () if self.structure.trains_teacher else ("teacher.generator",)
+        return {name: network for name, network in self.networks.items() if name not in fixed}
+
+    def load(self, weights: NetworkStates) -> None:
+        """Start from earlier steps' networks, given as state dicts by name.
+
+        Networks that are not given keep their initial weights; those the step lacks are ignored.
+        """
+        for name, network in self.networks.items():
+            if name in weights:
+                network.load_state_dict(dict(weights[name]))
+
+    def objectives(self) -> list[nn.Module]:
+        """What is minimised at every step, in order; one optimizer each."""
+        config = self.config
+        roles = ("student",) * self.structure.trains_student
+        roles += ("teacher",) * self.structure.trains_teacher
+        weights = {"teacher": config.teacher_weights, "student": config.student_weights}
+        objectives: list[nn.Module] = [
+            GeneratorObjective(
+                self.structure,
+                {role: self._generators[role] for role in roles},
+                self._discriminators,
+                {role: w for role, w in weights.items() if w is not None},
+                config.distillation_weights or DistillationWeights(),
+                config.distance,
+                config.joint_teacher,
+            )
+        ]
+        if self._discriminators:
+            objectives.append(DiscriminatorObjective(self._discriminators))
+        return objectives
+
+    def targets(self, images: Tensor, world: World) -> Batch:
+        """Return a fixed teacher's outputs for ``images`` (N, C, S, S), computed once.
+
+        The teacher is in evaluation mode, so an image's target does not depend on its batch.
+        Empty where no fixed teacher is in use.
+        """
+        if not self.structure.distils or self.structure.trains_teacher:
+            return {}
+        teacher = self._generators["teacher"].to(world.device).eval()
+        outputs = world.map_rows(
+            lambda rows: in_batches(
+                lambda x: torch.cat([part.flatten(1) for part in teacher(x)], 1),
+                rows,
+                batch_of(images),
+            ),
+            images,
+        )
+        z1, x_hat, z2 = outputs.split([LATENT, images[0].numel(), LATENT], dim=1)
+        parts = (z1.contiguous(), x_hat.reshape(images.shape), z2.contiguous())
+        return dict(zip(TARGET_KEYS, parts, strict=True))
+
+    def scorer(self) -> NoveltyScorer:
+        """Return what scores images by the network of interest, in evaluation mode."""
+        generator = self._generators[self.structure.scored]
+        return NoveltyScorer(generator.eval(), self.config.distance)
+
+
+def _stream(seed: int, role: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{role}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")

@@ -1,1 +1,0 @@
-"""Networks: plain single-lane PyTorch modules; widths and channels are arguments."""

@@ -1,0 +1,157 @@
+"""Train every student of a sweep file, share what they share, and compare them."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group
+from rich.table import Table
+
+from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond
+from orchestrator.console import Say
+from orchestrator.errors import UserError
+from orchestrator.executors import EXECUTORS, open_executor
+from orchestrator.executors.base import Executor
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.prepare import prepare
+from orchestrator.planning.spec import SweepSpec, is_lost_with_the_job
+from orchestrator.planning.sweep_file import read_spec
+from orchestrator.store.folder import FolderStore
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="Sweep file; jobs/sweeps/ has examples.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a setting of the file, e.g. training.epochs=3."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster; default $RAY_ADDRESS, else a local Ray is started."),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help=f"Where stages train: {' or '.join(EXECUTORS)} (this process).")
+    ] = next(iter(EXECUTORS)),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write the tables, the plot and the results into this folder."),
+    ] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Train every student of a sweep file, share what they share, and compare them.
+
+    Running the same command again goes on where an earlier run stopped: finished stages are
+    found in the store, a half-trained one continues from its last checkpoint, and nothing is
+    logged twice. The file may grow or shrink in between.
+
+    Exit code: 0 all candidates trained; 1 some failed (the table says which and why); 2 the
+    sweep could not start.
+    """
+
+    def work(log: Console, say: Say) -> Answer:
+        spec = read_spec(file, overrides or ())
+        if dry_run:
+            return _plan(spec, say)
+        return _run(spec, open_executor(executor, address), report, log, say)
+
+    respond(work, as_json, debug)
+
+
+def _plan(spec: SweepSpec, say: Say) -> Answer:
+    prepared = prepare(spec, FolderStore(spec.storage.store_path), say, download=False)
+    plan, finished = prepared.plan, prepared.finished
+    data = {
+        "name": spec.name,
+        "candidates": len(plan.candidates),
+        "stages": plan.stages_by_kind,
+        "stages_by_step": plan.stages_by_step,
+        "stages_without_sharing": plan.stages_without_sharing,
+        "in_store": len(finished),
+        "trials": len(plan.packs(finished)),
+        "epochs": plan.epochs(finished),
+        "epochs_without_sharing": plan.epochs_without_sharing,
+    }
+    return Answer(data, _plan_table(plan, data))
+
+
+def _plan_table(plan: Plan, data: dict[str, object]) -> Table:
+    table = Table(box=None, show_header=False, title=f"sweep {plan.spec.name}, not started")
+    shared, alone = plan.stages_by_kind, plan.stages_without_sharing
+    rows = {
+        "candidates": data["candidates"],
+        **{
+            f"{kind} stages": f"{shared[kind]} ({alone[kind]} if nothing were shared)"
+            for kind in shared
+        },
+        "by step": ", ".join(f"{n} {step}" for step, n in plan.stages_by_step.items()),
+        "in the store": data["in_store"],
+        "trials to run": f"{data['trials']}, or more where the cluster runs several at a time",
+        "epochs to train": f"{data['epochs']} ({plan.epochs_without_sharing} if nothing were "
+        "shared or stored)",
+    }
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    return table
+
+
+def _run(
+    spec: SweepSpec, executor: Executor, report: Path | None, log: Console, say: Say
+) -> Answer:
+    if report is not None:
+        _check_report(report)
+    from orchestrator.reporting.comparison import compare
+    from orchestrator.reporting.progress import display_for, duration
+    from orchestrator.reporting.report import write_report
+    from orchestrator.reporting.tables import candidates_table, comparison_table
+    from orchestrator.sweep import run_sweep
+
+    outcome = run_sweep(spec, executor, lambda: display_for(log), say)
+    for result in outcome.results:
+        if result.status != "finished":
+            say(f"{result.status}: {result.candidate.name()}: {result.reason}")
+    for problem in outcome.tracking_problems:
+        say(f"error: MLflow lacks part of this sweep ({problem}); run the same command again")
+    if report is not None:
+        write_report(outcome.results, spec.evaluation.protocol, report)
+    compared = compare(outcome.results)
+    uri = spec.storage.mlflow_uri
+    server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
+    look = uri if uri.startswith("http") else server
+    data = {
+        "name": spec.name,
+        "succeeded": outcome.succeeded,
+        "trained": outcome.trained,
+        "reused": outcome.reused,
+        "seconds": round(outcome.seconds, 3),
+        "tracking_uri": uri,
+        "candidates": [result.as_row() for result in outcome.results],
+    }
+    text = Group(
+        candidates_table(outcome.results, spec.evaluation.protocol),
+        *([comparison_table(compared)] if len(compared) > 1 else []),
+        f"{outcome.trained} stages trained, {outcome.reused} reused, {duration(outcome.seconds)}.",
+        f"Compare them in the MLflow UI, experiment {spec.name}: {look}",
+    )
+    return Answer(data, text, exit_code=0 if outcome.succeeded else 1)
+
+
+def _check_report(folder: Path) -> None:
+    """Make the folder before anything is trained.
+
+    Raises:
+        UserError: it cannot be made, or would be lost.
+    """
+    if is_lost_with_the_job(folder):
+        raise UserError(
+            f"--report {folder}: is relative to a Ray job's working directory, which is deleted "
+            "with the job; give an absolute path"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--report {folder}: cannot be made ({error.strerror})") from None

@@ -1,0 +1,110 @@
+"""Packs one after another in this process: no cluster, no other process."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from kd_models.training.memory import keep_freed_memory
+from kd_models.training.world import World
+from orchestrator.console import Say
+from orchestrator.executors.base import ExecutorError, Listener, Work, alone, not_trained
+from orchestrator.planning.plan import Pack, Stage
+from orchestrator.planning.schedule import Schedule
+from orchestrator.planning.spec import SweepSpec
+from orchestrator.running.pack import run_pack
+from orchestrator.store.record import is_trained
+
+
+class InlineExecutor:
+    """Runs packs in this process, on all of its cores or its GPU."""
+
+    def start(self, say: Say) -> None:
+        """Prepare nothing."""
+
+    def stop(self) -> None:
+        """Give nothing back."""
+
+    def concurrent_packs(self, spec: SweepSpec) -> int:
+        """Return 1.
+
+        Raises:
+            ExecutorError: the sweep wants several workers, or a GPU that is not there.
+        """
+        if spec.resources.workers > 1:
+            raise ExecutorError(
+                f"resources.workers is {spec.resources.workers}, but the inline executor trains "
+                "in one process: set it to 1, or use the ray executor"
+            )
+        if spec.resources.gpus_per_worker and not torch.cuda.is_available():
+            raise ExecutorError(
+                f"resources.gpus_per_worker is {spec.resources.gpus_per_worker}, but PyTorch "
+                "finds no GPU here: set it to 0, or use the ray executor with a cluster that has"
+            )
+        return 1
+
+    def run(self, schedule: Schedule, work: Work, listener: Listener) -> None:
+        """Run the packs of a schedule in its order."""
+        keep_freed_memory()
+        while (pack := schedule.start_next()) is not None:
+            listener.pack_started(pack)
+            with alone(pack, work.folder, listener.said):
+                failures = _run(pack, work, listener)
+            schedule.finish(pack.key, listener.pack_ended(pack, failures))
+
+
+def _run(pack: Pack, work: Work, listener: Listener) -> dict[str, str]:
+    if all(is_trained(work.store, stage) for stage in pack.stages):
+        return {}  # by another sweep, meanwhile
+    on_gpu = work.spec.resources.gpus_per_worker > 0
+    world = World(device=torch.device("cuda" if on_gpu else "cpu"))
+    session = _Session(work.folder / "inline" / pack.key, listener)
+    tries = work.spec.resources.retries + 1
+    for tried in range(1, tries + 1):
+        try:
+            failures = run_pack(pack, work.context(), world, session)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}"
+            if tried == tries:
+                return not_trained(pack, work.store, reason)
+            listener.said(f"{pack.stages[0].title}: trying again ({reason})")
+        else:
+            session.forget()
+            return failures
+    return {}
+
+
+class _Session:
+    """Checkpoints in a folder of this machine; reports to the listener."""
+
+    def __init__(self, folder: Path, listener: Listener) -> None:
+        self._folder, self._listener = folder, listener
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        yield self._folder if self._folder.is_dir() else None
+
+    def save(self, write: Callable[[Path], None] | None) -> None:
+        assert write is not None
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder.parent, prefix=".saving-") as scratch:
+            new = Path(scratch) / "new"
+            new.mkdir()
+            write(new)
+            if self._folder.exists():
+                self._folder.rename(Path(scratch) / "old")
+            new.rename(self._folder)
+
+    def report(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
+        self._listener.epochs_finished(stage.key, rows)
+        self._listener.refresh()
+
+    def say(self, line: str) -> None:
+        self._listener.said(line)
+
+    def forget(self) -> None:
+        """Remove the checkpoint: the store has what was trained."""
+        shutil.rmtree(self._folder, ignore_errors=True)

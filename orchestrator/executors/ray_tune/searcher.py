@@ -1,0 +1,52 @@
+"""The DAG of packs as a Ray Tune searcher."""
+
+import json
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from orchestrator.executors.base import Listener
+from orchestrator.executors.ray_tune.trial import FAILURES
+from orchestrator.planning.plan import Pack
+from orchestrator.planning.schedule import Schedule
+
+
+class PackSearcher(Searcher):
+    """Suggests a pack when its parents are finished, nothing while there is none, then ends."""
+
+    def __init__(self, schedule: Schedule, listener: Listener) -> None:
+        super().__init__()
+        self._schedule, self._listener = schedule, listener
+        self._packs: dict[str, Pack] = {}
+
+    def suggest(  # type: ignore[override]  # FINISHED is a string
+        self, trial_id: str
+    ) -> dict[str, Any] | str | None:
+        if self._schedule.over:
+            return str(Searcher.FINISHED)
+        pack = self._schedule.start_next()
+        if pack is None:
+            return None
+        self._packs[trial_id] = pack
+        self._listener.pack_started(pack)
+        return {"pack": pack.key}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        pack = self._packs.pop(trial_id)
+        if error or not result or FAILURES not in result:
+            reason = "the trial's process died (see Ray's logs)"
+            failures = dict.fromkeys((stage.key for stage in pack.stages), reason)
+        else:
+            failures = json.loads(result[FAILURES])
+        self._schedule.finish(pack.key, self._listener.pack_ended(pack, failures))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher now and then; see save
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: what is finished is in the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: a sweep is resumed by planning it again."""

@@ -1,0 +1,140 @@
+"""What a plan needs of the world: datasets, pretrained weights, and what the store has.
+
+It imports neither Ray nor MLflow, so that a dry run does not wait for them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kd_models.data import (
+    DataError,
+    DatasetMissing,
+    ImageSet,
+    LoadOptions,
+    check_learnable,
+    dataset_row,
+    load,
+    resolve_class,
+)
+from kd_models.methods.base import PretrainedWeights, WeightsMissing
+from kd_models.names import printable
+from kd_models.training.epochs import DataTooSmall, batches_per_epoch
+from orchestrator.console import Say
+from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
+from orchestrator.planning.pretrained import read_pretrained
+from orchestrator.planning.spec import SweepSpec
+from orchestrator.store.base import CorruptStage, Store
+from orchestrator.store.record import holds
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with what it was made from.
+
+    Attributes:
+        plan: the plan.
+        finished: keys of its stages that the store has.
+        images: the datasets at hand, by name.
+        pretrained: the pretrained weights, where the method has any and they are at hand.
+    """
+
+    plan: Plan
+    finished: frozenset[str]
+    images: Mapping[str, ImageSet]
+    pretrained: PretrainedWeights | None
+
+
+def prepare(spec: SweepSpec, store: Store, say: Say, *, download: bool) -> Prepared:
+    """Plan a sweep.
+
+    Args:
+        spec: the sweep.
+        store: where finished stages are.
+        say: told what a person should know of the data.
+        download: whether what is missing may be downloaded. If not, it is planned without its
+            content: its stages then have keys of their own, and none is found in the store.
+
+    Raises:
+        DataError: a dataset cannot be had, or one of its normal classes cannot be trained on.
+        WeightsError: the pretrained weights cannot be had.
+        SpecError: the sweep file does not fit the data.
+    """
+    images: dict[str, ImageSet] = {}
+    facts: dict[str, DatasetFacts] = {}
+    for name in dict.fromkeys(spec.datasets):
+        try:
+            images[name] = _load(spec, name, say, download)
+        except DatasetMissing:
+            if download:
+                raise
+            say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
+            facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
+        else:
+            facts[name] = facts_of(images[name])
+    pretrained, identity = None, ""
+    if spec.settings.pretrained:
+        try:
+            pretrained = read_pretrained(spec, download=download)
+            identity = pretrained.sha256
+        except WeightsMissing as error:
+            if download:
+                raise
+            say(f"{error} yet: planned without the pretrained weights")
+            identity = f"unknown {spec.settings.pretrained}"
+    plan = make_plan(spec, facts, identity)
+    return Prepared(plan, _finished(plan, store, say), images, pretrained)
+
+
+def facts_of(images: ImageSet) -> DatasetFacts:
+    """Return what planning has to know of a loaded dataset."""
+    return DatasetFacts(
+        images.row, images.fingerprint, images.class_fingerprints, images.depths or {}
+    )
+
+
+def tell_of_files(images: ImageSet, say: Say) -> None:
+    """Tell what was found of a dataset's files that a person should know."""
+    for skipped in images.skipped:
+        say(f"warning: {images.name}: skipped unreadable image {printable(skipped)}")
+    for note in images.notes:
+        say(f"warning: {images.name}: {note}")
+
+
+def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
+    row = dataset_row(name)
+    wanted = spec.classes_of(name, tuple(row.classes))
+    classes = tuple(dict.fromkeys(resolve_class(row, value) for value in wanted))
+    options = LoadOptions(
+        unreadable=spec.unreadable_images,
+        download=download,
+        classes=classes,
+        max_megapixels=spec.max_megapixels,
+    )
+    images = load(name, spec.storage.data_path, options)
+    tell_of_files(images, say)
+    # Whatever would fail in a trial for the data's sake fails here, in a dry run too.
+    problems = []
+    for key in classes:
+        try:
+            count = check_learnable(images, key)
+            for batch_size in spec.settings.batch_sizes().values():
+                batches_per_epoch(count, batch_size, spec.resources.workers)
+        except DataError as error:
+            problems.append(str(error))
+        except DataTooSmall as error:
+            problems.append(f"{images.name}, normal class {key}: {error}")
+    if problems:
+        others = f"; leave such classes out of normal_classes ({len(classes)} are asked for)"
+        raise DataError("\n".join(problems) + (others if len(classes) > 1 else ""))
+    return images
+
+
+def _finished(plan: Plan, store: Store, say: Say) -> frozenset[str]:
+    finished = set()
+    for key, stage in plan.stages.items():
+        try:
+            if holds(store, stage):
+                finished.add(key)
+        except CorruptStage as error:
+            say(f"warning: {stage.title} will be trained again: {error}")
+    return frozenset(finished)

@@ -1,0 +1,68 @@
+"""Which pack may start next. Pure; the searcher is its thin Ray coat."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.planning.plan import Pack
+
+
+@dataclass
+class Schedule:
+    """Releases packs when their parents are finished; never those below a failure.
+
+    Args:
+        packs: what is left to train, parents before children.
+        concurrent: how many may run at once.
+    """
+
+    packs: Iterable[Pack]
+    concurrent: int
+    finished: set[str] = field(default_factory=set)
+    """stage keys"""
+    failed: dict[str, str] = field(default_factory=dict)
+    """stage key -> reason"""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """stage key -> key of the failed stage it needed"""
+    _waiting: dict[str, Pack] = field(init=False)
+    _running: dict[str, Pack] = field(default_factory=dict)
+    _unfinished: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._waiting = {pack.key: pack for pack in self.packs}
+        self._unfinished = {stage.key for pack in self.packs for stage in pack.stages}
+
+    @property
+    def over(self) -> bool:
+        """Nothing runs and nothing can start any more."""
+        return not self._waiting and not self._running
+
+    def start_next(self) -> Pack | None:
+        """Take a pack whose parents are all finished, or None while there is none to take."""
+        if len(self._running) >= self.concurrent:
+            return None
+        for key, pack in self._waiting.items():
+            if not pack.parents & self._unfinished:
+                self._running[key] = self._waiting.pop(key)
+                return pack
+        return None
+
+    def finish(self, pack_key: str, failures: Mapping[str, str]) -> None:
+        """Take note that a running pack ended, with the reasons of its stages that failed."""
+        pack = self._running.pop(pack_key)
+        for stage in pack.stages:
+            if stage.key in failures:
+                self.failed[stage.key] = failures[stage.key]
+            else:
+                self._unfinished.discard(stage.key)
+                self.finished.add(stage.key)
+        if failures:
+            self._skip_descendants()
+
+    def _skip_descendants(self) -> None:
+        # Parents come before children, so one pass reaches every generation.
+        for key, pack in list(self._waiting.items()):
+            lost = [p for p in sorted(pack.parents) if p in self.failed or p in self.skipped]
+            if lost:
+                origin = self.skipped.get(lost[0], lost[0])
+                self.skipped |= {stage.key: origin for stage in pack.stages}
+                del self._waiting[key]

@@ -1,0 +1,271 @@
+"""What every sweep has, whatever its method: checked before anything starts."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticOmit
+
+from kd_models.data import MAX_MEGAPIXELS, dataset_row
+from kd_models.evaluation.protocol import Protocol
+from kd_models.methods.base import MethodSettings
+from kd_models.methods.registry import method_of, methods
+from kd_models.names import encodable, printable
+from kd_models.values import Count, Value, nearest
+from orchestrator.errors import UserError
+
+Classes = Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class SpecError(UserError):
+    """The sweep file cannot be used; the message names file, setting and what was expected."""
+
+
+class EvaluationSpec(Value):
+    """How students are judged. None of it changes what is trained."""
+
+    protocol: Protocol = "holdout"
+    every: Count = 1
+    """epochs between AUROCs; the last epoch always gets one"""
+
+
+class Resources(Value):
+    """Where stages are trained. None of it changes what is trained."""
+
+    workers: Count = 1
+    """DDP processes for each trial"""
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    """whole GPUs: NCCL refuses two workers on one"""
+    concurrent_trials: Count | Literal["auto"] = "auto"
+    """auto: as many as the cluster's CPUs and GPUs hold"""
+    lanes: Count | Literal["auto"] = "auto"
+    """stages of one shape that a trial trains at once, as lanes of one network; auto: as many as
+    there is memory for and a short measurement finds fastest"""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """restarts of a trial whose worker died, from its last checkpoint"""
+    checkpoint_every: Count = 10
+    """epochs between checkpoints"""
+    teacher_cache_gib: Annotated[float, Field(ge=0)] = 4
+    """most memory (of the GPU, where there is one) that each worker keeps what a pretrained teacher
+    says of the images in; a teacher that would need more runs live, at every step"""
+
+
+def _printable(names: Any) -> Any:
+    """Return names in a spelling that every database takes, and that means the same here."""
+    if isinstance(names, Mapping):
+        return {_printable(name): _printable(part) for name, part in names.items()}
+    if isinstance(names, tuple):
+        return tuple(map(_printable, names))
+    is_stored = not isinstance(names, str) or encodable(names) == names
+    return names if is_stored else printable(names)
+
+
+def is_lost_with_the_job(path: Path) -> bool:
+    """Whether a path is relative to a Ray job's working directory.
+
+    Ray unpacks it below its session folder and deletes it later.
+    """
+    return not path.is_absolute() and "runtime_resources/working_dir_files" in str(Path.cwd())
+
+
+def _home() -> str:
+    return os.environ.get("KD_HOME") or "~/kd-sweeps"
+
+
+def frozen(raw: Any) -> Any:
+    """Return raw settings with tuples for lists, which is what values hold."""
+    if isinstance(raw, dict):
+        return {name: frozen(part) for name, part in raw.items()}
+    return tuple(map(frozen, raw)) if isinstance(raw, list | tuple) else raw
+
+
+def _whole(place: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(place)))
+
+
+def sqlite_file(uri: str) -> str | None:
+    """Return the file that the URI of a SQLite database names, as it spells it; None for others."""
+    found = re.fullmatch(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?", uri, re.DOTALL)
+    return found and found[1]
+
+
+Place = Annotated[str, Field(min_length=1)]
+
+
+class StorageSpec(Value):
+    """Where results live. ``root`` is $KD_HOME, or ~/kd-sweeps; the rest is below it unless set.
+
+    On a cluster of several machines every one of them must see ``root``.
+    """
+
+    root: Place = Field(default_factory=_home)
+    store: Place | None = None
+    """finished stages, found by key by every sweep that uses the same store"""
+    data: Place | None = None
+    """datasets are downloaded to and read from here"""
+    tracking_uri: Place | None = None
+    """MLflow: an http(s) server or a database; default $MLFLOW_TRACKING_URI, or a SQLite file"""
+
+    @property
+    def root_path(self) -> Path:
+        return _whole(self.root)
+
+    @property
+    def store_path(self) -> Path:
+        return _whole(self.store) if self.store else self.root_path / "store"
+
+    @property
+    def data_path(self) -> Path:
+        return _whole(self.data) if self.data else self.root_path / "data"
+
+    @property
+    def runs_path(self) -> Path:
+        return self.root_path / "runs"
+
+    @property
+    def mlflow_uri(self) -> str:
+        configured = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        return configured or f"sqlite:///{self.root_path / 'mlflow.db'}"
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        places = {"root": self.root, "store": self.store}
+        places["tracking_uri"] = sqlite_file(self.mlflow_uri)
+        for name, place in {**places, "data": self.data}.items():
+            if place is not None and (found := re.match(r"([A-Za-z][\w+.-]*):/", place)):
+                raise ValueError(
+                    f"{name} is {place!r}; expected a folder: {found[1]} is not supported"
+                )
+        for name, place in places.items():
+            if place is None:
+                continue
+            if is_lost_with_the_job(Path(os.path.expanduser(place))):
+                raise ValueError(
+                    f"{name} is {place!r}, relative to a Ray job's working directory, "
+                    "which is deleted with the job; give an absolute path"
+                )
+            if encodable(place) != place:
+                raise ValueError(f"{name} is {place!r}, which is not UTF-8; give another folder")
+        if not (self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")) and "?" in self.root:
+            raise ValueError(
+                f"root is {self.root!r}: what follows the question mark is no part of a "
+                "database's name; give another folder, or a tracking_uri"
+            )
+        return self
+
+
+class SweepSpec(Value):
+    """Datasets x normal classes x a method's own axes x seeds.
+
+    In a sweep file the method's settings stand beside the sweep's own.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """also the MLflow experiment and the first part of registered names"""
+    method: str
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    normal_classes: Literal["all"] | Classes | Mapping[str, Literal["all"] | Classes] = "all"
+    """``all``, a list for every dataset, or a mapping from dataset to either"""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    unreadable_images: Literal["stop", "skip"] = "stop"
+    max_megapixels: Annotated[float, Field(gt=0)] = MAX_MEGAPIXELS
+    """larger image files cannot be read: small ones may unpack to more than there is memory for"""
+    evaluation: EvaluationSpec = EvaluationSpec()
+    resources: Resources = Resources()
+    storage: StorageSpec = Field(default_factory=StorageSpec)
+    settings: SerializeAsAny[MethodSettings]
+    """the method's own"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _composed(cls, raw: Any) -> Any:
+        """Set apart the settings that are the method's."""
+        if not isinstance(raw, dict) or isinstance(raw.get("settings"), MethodSettings):
+            return raw
+        raw = frozen({"method": next(iter(methods())), **raw})
+        own = {name: part for name, part in raw.items() if name in cls.own_settings()}
+        return {**own, "settings": {n: part for n, part in raw.items() if n not in own}}
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, name: str) -> str:
+        taken = method_of(name).settings.model_fields.keys() & cls.own_settings()
+        if taken:
+            raise ValueError(
+                f"{name} has a setting {', '.join(sorted(taken))}, which every sweep has; its "
+                "package must give it another name"
+            )
+        return name
+
+    @field_validator("settings", mode="wrap")
+    @classmethod
+    def _of_the_method(cls, raw: Any, handler: Any, info: ValidationInfo) -> MethodSettings:
+        if isinstance(raw, MethodSettings):
+            return raw
+        if "method" not in info.data:  # it is wrong, and said to be
+            raise PydanticOmit
+        return method_of(info.data["method"]).settings.model_validate(raw)
+
+    @classmethod
+    def own_settings(cls) -> list[str]:
+        """Return the settings that every sweep has, whatever its method."""
+        return [name for name in cls.model_fields if name != "settings"]
+
+    def as_written(self) -> dict[str, Any]:
+        """Return all settings, defaults included, as a sweep file has them."""
+        own = self.model_dump(mode="json")
+        return {**own, **own.pop("settings")}
+
+    @field_validator("name")
+    @classmethod
+    def _is_not_mlflows(cls, name: str) -> str:
+        if name.casefold() == "default":
+            raise ValueError("is what MLflow calls an experiment of its own; give another name")
+        return name
+
+    @field_validator("datasets", "normal_classes", mode="before")
+    @classmethod
+    def _can_be_stored(cls, names: Any) -> Any:
+        return _printable(names)
+
+    @field_validator("datasets")
+    @classmethod
+    def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            dataset_row(name)
+        return names
+
+    @model_validator(mode="after")
+    def _workers_share_batches(self) -> Self:
+        for where, batch_size in self.settings.batch_sizes().items():
+            if batch_size < self.resources.workers:
+                raise ValueError(
+                    f"{where} is {batch_size}: "
+                    f"{self.resources.workers} resources.workers cannot share it"
+                )
+        return self
+
+    def classes_of(self, dataset: str, available: Sequence[str]) -> Sequence[str | int]:
+        """Return the normal classes the file asks for, unresolved, given all there are."""
+        wanted = self.normal_classes
+        if isinstance(wanted, Mapping):
+            if dataset not in wanted:
+                raise SpecError(
+                    f"normal_classes has no entry for dataset {dataset}; "
+                    f"it has {', '.join(wanted)}{nearest(dataset, wanted)}"
+                )
+            wanted = wanted[dataset]
+        return available if wanted == "all" else wanted

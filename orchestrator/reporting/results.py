@@ -1,0 +1,196 @@
+"""What a sweep came to: one result for each stage and candidate, read from the store."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+
+from kd_models.evaluation.cost import Cost, measure_cost
+from kd_models.evaluation.localisation import Shown
+from kd_models.evaluation.metrics import Evaluation, evaluate
+from kd_models.evaluation.protocol import Protocol, holdout_split
+from kd_models.methods.base import Detector, StateDict
+from orchestrator.planning.plan import Candidate, Plan, Stage
+from orchestrator.store.base import CorruptStage, Store
+from orchestrator.store.record import (
+    History,
+    TestScores,
+    read_history,
+    read_networks,
+    read_scores,
+    read_shown,
+)
+
+Status = Literal["finished", "failed", "skipped", "unfinished"]
+"""``skipped``: a stage that it needs failed."""
+
+LOCALISATION = ("pixel_auroc", "pro")
+"""Terms of a last epoch that say how well novelty is localised."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """All that there is of a stored stage.
+
+    Attributes:
+        stage: the stage.
+        history: its epochs.
+        scores: the novelty scores of the whole test split.
+        evaluation: of these scores.
+        cost: what its detector costs to run.
+        shown: images with their heat maps, where the step localises.
+        weights: those that its detector deploys as its student.
+    """
+
+    stage: Stage
+    history: History
+    scores: TestScores
+    evaluation: Evaluation
+    cost: Cost
+    shown: tuple[Shown, ...]
+    weights: StateDict = field(repr=False)
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """A candidate and what became of it.
+
+    Attributes:
+        candidate: the candidate.
+        status: what became of it.
+        reason: why it is not finished.
+        evaluation: of its student.
+        teacher_auroc: of the teacher that its chain begins with.
+        cost: what its detector costs to run.
+        localisation: ``pixel_auroc`` and ``pro``, where masks show what is novel.
+    """
+
+    candidate: Candidate
+    status: Status
+    reason: str = ""
+    evaluation: Evaluation | None = None
+    teacher_auroc: float | None = None
+    cost: Cost | None = None
+    localisation: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> float | None:
+        """Return the AUROC above (positive) or below that of its teacher."""
+        if self.evaluation is None or self.teacher_auroc is None:
+            return None
+        return self.evaluation.auroc - self.teacher_auroc
+
+    def as_row(self) -> dict[str, Any]:
+        """Return everything as one flat JSON object."""
+        candidate = self.candidate
+        return {
+            "dataset": candidate.dataset,
+            "normal_class": candidate.normal_class,
+            **candidate.axes,
+            "seed": candidate.seed,
+            "stage_key": candidate.key,
+            "status": self.status,
+            "reason": self.reason,
+            **(asdict(self.evaluation) if self.evaluation else {}),
+            "teacher_auroc": self.teacher_auroc,
+            "difference_to_teacher": self.difference,
+            **self.localisation,
+            **(asdict(self.cost) if self.cost else {}),
+        }
+
+
+def collect(
+    plan: Plan, store: Store, failed: Mapping[str, str], skipped: Mapping[str, str]
+) -> list[CandidateResult]:
+    """Return the result of every candidate, in the plan's order.
+
+    Args:
+        plan: the plan.
+        store: where finished stages are.
+        failed: as in Schedule.
+        skipped: as in Schedule.
+    """
+    return [candidate_result(plan, c, store, failed, skipped) for c in plan.candidates]
+
+
+def candidate_result(
+    plan: Plan,
+    candidate: Candidate,
+    store: Store,
+    failed: Mapping[str, str] = MappingProxyType({}),
+    skipped: Mapping[str, str] = MappingProxyType({}),
+) -> CandidateResult:
+    """Return the result of one candidate; arguments as for :func:`collect`."""
+    if candidate.key in failed:
+        return CandidateResult(candidate, "failed", failed[candidate.key])
+    if candidate.key in skipped:
+        origin = skipped[candidate.key]
+        reason = f"{plan.stages[origin].title} failed: {failed[origin]}"
+        return CandidateResult(candidate, "skipped", reason)
+    student, first = plan.stages[candidate.key], plan.stages[candidate.stages[0]]
+    try:
+        found = evaluation_of(read_scores(store, student), plan.spec.evaluation.protocol)
+        last = read_history(store, student)[-1]
+    except KeyError:
+        return CandidateResult(candidate, "unfinished", "the sweep was interrupted")
+    except CorruptStage as error:
+        return CandidateResult(candidate, "failed", str(error))
+    return CandidateResult(
+        candidate,
+        "finished",
+        evaluation=found,
+        teacher_auroc=_auroc_of(first, store) if first.kind == "teacher" else None,
+        cost=cost_of(student),
+        localisation={name: last[name] for name in LOCALISATION if name in last},
+    )
+
+
+def stage_result(stage: Stage, store: Store, protocol: Protocol) -> StageResult:
+    """Return the result of a stored stage.
+
+    Raises:
+        KeyError: the store lacks the stage.
+        CorruptStage: what the store has is damaged.
+    """
+    scores = read_scores(store, stage)
+    return StageResult(
+        stage,
+        read_history(store, stage),
+        scores,
+        evaluation_of(scores, protocol),
+        cost_of(stage),
+        read_shown(store, stage),
+        read_networks(store, stage.key)[stage.step.scored],
+    )
+
+
+def evaluation_of(scores: TestScores, protocol: Protocol) -> Evaluation:
+    """Return the evaluation of a test split's scores."""
+    return evaluate(scores.scores, scores.novel, holdout_split(scores.labels), protocol)
+
+
+def cost_of(stage: Stage) -> Cost:
+    """Return what the detector that a stage trains costs to run."""
+    return _cost_of_detector(stage.step.detector.cost_group, stage.image_size)
+
+
+def _auroc_of(teacher: Stage, store: Store) -> float | None:
+    try:
+        return evaluation_of(read_scores(store, teacher), "paper").auroc
+    except (KeyError, CorruptStage):
+        return None
+
+
+@cache
+def _cost_of_detector(detector: Detector, image_size: int) -> Cost:
+    """Count and measure a detector's cost_of for one image, as both papers count it.
+
+    Measured once for each detector, in this process: call it first where nothing else runs.
+    """
+    with torch.random.fork_rng(devices=[]):
+        scorer = detector.scorer().eval()
+    example = torch.zeros(1, detector.channels, image_size, image_size)
+    return measure_cost(scorer, example)

@@ -1,0 +1,1 @@
+"""One pack on one machine: inputs, training, evaluation, checkpoints. Knows protocols, not Ray."""

@@ -1,0 +1,60 @@
+"""What a running pack is given, and what it needs of whoever runs it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from kd_models.data import ImageSet
+from kd_models.methods.base import StateDict
+from orchestrator.planning.plan import Stage
+from orchestrator.store.base import Store
+
+Row = dict[str, float]
+"""A finished epoch: ``epoch`` (from 1), ``seconds``, every term, AUROCs where evaluated."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where and how packs run. Nothing of it changes a result.
+
+    Attributes:
+        store: for finished stages.
+        images: returns a dataset by name.
+        pretrained: returns the pretrained weights, where the method has any.
+        budget_bytes: the memory for teacher outputs in each process; None for no limit.
+        lanes: stages to train at once.
+        evaluate_every: epochs between AUROCs.
+        checkpoint_every: epochs between checkpoints.
+    """
+
+    store: Store
+    images: Callable[[str], ImageSet]
+    pretrained: Callable[[], StateDict] | None = None
+    budget_bytes: int | None = None
+    lanes: int | Literal["auto"] = "auto"
+    evaluate_every: int = 1
+    checkpoint_every: int = 10
+
+
+class Session(Protocol):
+    """What a running pack needs of whoever runs it."""
+
+    def checkpoint(self) -> AbstractContextManager[Path | None]:
+        """Return the folder last saved by an earlier, unfinished run of this pack, if any."""
+
+    def save(self, write: Callable[[Path], None] | None) -> None:
+        """Keep a checkpoint that outlives the process, in place of the one before.
+
+        Called in every process in the same epochs.
+
+        Args:
+            write: fills the checkpoint's folder; given to process 0 alone.
+        """
+
+    def report(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
+        """Tell of epochs that are finished. Called in process 0."""
+
+    def say(self, line: str) -> None:
+        """Tell whoever watches the sweep. Called in process 0."""

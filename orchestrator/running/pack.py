@@ -1,0 +1,121 @@
+"""Run one pack: parents in, trained stages out."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from kd_models.training.world import World
+from orchestrator.planning.plan import Pack, Stage, evenly
+from orchestrator.running.checkpoints import Checkpoint
+from orchestrator.running.context import RunContext, Session
+from orchestrator.running.evaluation import RunningStage
+from orchestrator.running.inputs import LASTING, PackInputs
+from orchestrator.running.stack import StackRun, in_words, stack_size
+from orchestrator.store.record import is_trained
+
+
+def run_pack(pack: Pack, context: RunContext, world: World, session: Session) -> dict[str, str]:
+    """Train the stages of a pack that the store lacks, and store them.
+
+    As many train at once as is fastest, or as ``context.lanes`` says: each such stack to its end.
+
+    Args:
+        pack: the pack.
+        context: where and how it runs.
+        world: the processes that train it, of which this is one.
+        session: whoever runs it.
+
+    Returns:
+        The reasons of the stages that cannot be trained, by key. One stage's failure does not
+        keep the others from being trained.
+
+    Raises:
+        Exception: anything that may not happen again in another try.
+    """
+    return _PackRun(pack, context, world, session).to_the_end()
+
+
+class _PackRun:
+    def __init__(self, pack: Pack, context: RunContext, world: World, session: Session) -> None:
+        self._context, self._world, self._session = context, world, session
+        self._inputs = PackInputs(context, world)
+        self._waiting = [s for s in pack.stages if not is_trained(context.store, s)]
+        self._checkpoint = Checkpoint.load(self._waiting, session)
+        self._failures = dict(self._checkpoint.failures)
+        self._warned: set[str] = set()
+
+    def to_the_end(self) -> dict[str, str]:
+        groups = self._groups()
+        left = [stage for group in groups for stage in group]
+        for group in groups:
+            is_new = group[0].key not in self._checkpoint.states
+            size = len(group)
+            if is_new:
+                size = stack_size(group, self._context, self._inputs, self._world)
+            for stages in evenly(group, -(-len(group) // size)):
+                self._train(stages)
+                left = [stage for stage in left if stage not in stages]
+                self._inputs.free_targets(needed_by=left)
+        return self._failures
+
+    def _groups(self) -> list[list[Stage]]:
+        """Return the stages that can be trained, grouped by what those of one stack share.
+
+        Those that were stopped together go on together, and first.
+        """
+        groups: dict[tuple[bool, int], list[Stage]] = {}
+        for stage in self._waiting:
+            if stage.key in self._failures:
+                continue
+            try:
+                batch, _ = self._inputs.batches(stage)
+            except LASTING as error:
+                self._failures[stage.key] = in_words(error)
+            else:
+                is_new = stage.key not in self._checkpoint.states
+                groups.setdefault((is_new, batch), []).append(stage)
+        return [groups[kind] for kind in sorted(groups)]
+
+    def _train(self, stages: Sequence[Stage]) -> None:
+        """Train a stack to its end."""
+        running: list[RunningStage] = []
+        with self._warnings_passed_on(stages):
+            for stage in stages:
+                try:
+                    learner = self._inputs.learner(stage)
+                except LASTING as error:
+                    self._failures[stage.key] = in_words(error)
+                    continue
+                history = self._checkpoint.histories.get(stage.key, [])
+                running.append(RunningStage(stage, learner, self._inputs, history))
+            if running:
+                stack = StackRun(
+                    running,
+                    self._context,
+                    self._inputs,
+                    self._world,
+                    self._session,
+                    self._failures,
+                )
+                self._failures |= stack.to_the_end(self._checkpoint)
+
+    @contextmanager
+    def _warnings_passed_on(self, stages: Sequence[Stage]) -> Iterator[None]:
+        """Pass the warnings of kd_models on to the session, since nobody sees a worker's log."""
+        more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
+        warned, session = self._warned, self._session
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                line = f"{stages[0].title}{more}: {record.getMessage()}"
+                if line not in warned:  # every lane may have the same warning
+                    warned.add(line)
+                    session.say(line)
+
+        handler, log = Handler(logging.WARNING), logging.getLogger("kd_models")
+        if self._world.rank == 0:
+            log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)

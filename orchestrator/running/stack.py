@@ -1,0 +1,166 @@
+"""Stages of one shape that train together: their epochs, evaluations and checkpoints."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from kd_models.training.epochs import Diverged, Epoch, Training, train_together
+from kd_models.training.lanes.size import fastest_size
+from kd_models.training.world import World
+from orchestrator.planning.plan import Stage
+from orchestrator.running.checkpoints import Checkpoint
+from orchestrator.running.context import Row, RunContext, Session
+from orchestrator.running.evaluation import RunningStage
+from orchestrator.running.inputs import LASTING, PackInputs
+
+
+def stack_size(
+    stages: Sequence[Stage], context: RunContext, inputs: PackInputs, world: World
+) -> int:
+    """Return how many of the stages, which are of one shape, to train at once.
+
+    Measured on a few steps where ``context.lanes`` is "auto".
+    """
+    if context.lanes != "auto":
+        return context.lanes
+    recipe = stages[0].recipe
+    if recipe is None:
+        return 1
+
+    def make(size: int) -> list[Training]:
+        return trainings_of(stages[:size], [inputs.learner(s) for s in stages[:size]], inputs)
+
+    try:
+        _, batches = inputs.batches(stages[0])
+        return fastest_size(make, len(stages), recipe, world, recipe.epochs * batches)
+    except LASTING:
+        return len(stages)  # found again by the stage whose error it is
+
+
+def trainings_of(stages: Sequence[Stage], learners: Sequence, inputs: PackInputs) -> list[Training]:
+    """Return the trainings of stages by their learners.
+
+    Lanes run one code: where one has no targets, none has.
+    """
+    targets = [inputs.targets(stage, one) for stage, one in zip(stages, learners, strict=True)]
+    if not all(targets):
+        targets = [{} for _ in stages]
+    return [
+        Training(learner, {"x": inputs.data(stage).train, **own}, stage.seed)
+        for stage, learner, own in zip(stages, learners, targets, strict=True)
+    ]
+
+
+class StackRun:
+    """The training of a stack.
+
+    Args:
+        running: the stages, of one shape.
+        context: where and how they run.
+        inputs: what they train on.
+        world: the processes that train them.
+        session: whoever runs the pack.
+        failures: of the pack's other stages, kept in every checkpoint.
+    """
+
+    def __init__(
+        self,
+        running: Sequence[RunningStage],
+        context: RunContext,
+        inputs: PackInputs,
+        world: World,
+        session: Session,
+        failures: Mapping[str, str],
+    ) -> None:
+        self._running, self._context, self._inputs = running, context, inputs
+        self._world, self._session = world, session
+        self._earlier_failures = dict(failures)
+        self._failures: dict[str, str] = {}
+        self._recipe = running[0].stage.recipe
+        self._last = running[0].stage.epochs
+        self._clock = time.monotonic()
+
+    def to_the_end(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Train from a checkpoint on; return by key the reasons of the stages that fail."""
+        if self._world.rank == 0:
+            for one in self._running:
+                if one.history:
+                    # Again, since reports of the last epochs may have died with the process.
+                    self._session.report(one.stage, list(one.history))
+        stages = [one.stage for one in self._running]
+        trainings = trainings_of(stages, [one.learner for one in self._running], self._inputs)
+        resumed = [
+            replace(training, state=checkpoint.states.get(stage.key))
+            for training, stage in zip(trainings, stages, strict=True)
+        ]
+        self._clock = time.monotonic()
+        train_together(resumed, self._recipe, self._after_epoch, world=self._world)
+        return self._failures
+
+    def _after_epoch(self, epoch: Epoch) -> Collection[int]:
+        now = time.monotonic()
+        seconds, self._clock = (now - self._clock) / len(epoch.terms), now
+        last = epoch.number == self._last
+        rows: dict[int, Row] = {
+            place: {"epoch": epoch.number, "seconds": seconds, **terms}
+            for place, terms in epoch.terms.items()
+        }
+        lost: dict[int, Diverged] = dict(epoch.diverged)
+        if last or epoch.number % self._context.evaluate_every == 0:
+            lost |= self._evaluate(epoch, rows)
+        for place, error in lost.items():
+            self._failures[self._running[place].stage.key] = in_words(error)
+            del rows[place]
+        for place, row in rows.items():
+            one = self._running[place]
+            if last and one.stage.step.localises:
+                row |= one.localise(self._world)
+            one.history.append(row)
+        if rows and not last and epoch.number % self._context.checkpoint_every == 0:
+            self._save(epoch, list(rows))
+        if self._world.rank == 0:
+            for place, row in rows.items():
+                one = self._running[place]
+                if last:
+                    one.write(self._context.store)
+                self._session.report(one.stage, [row])
+        return lost
+
+    def _evaluate(self, epoch: Epoch, rows: Mapping[int, Row]) -> dict[int, Diverged]:
+        """Add the AUROCs to the rows; return by place the trainings without finite scores."""
+        active = {place: self._running[place] for place in rows}
+        images = {place: one.data.test for place, one in active.items()}
+        targets = {
+            place: self._inputs.scoring_targets(one.stage, one.learner)
+            for place, one in active.items()
+        }
+        lost: dict[int, Diverged] = {}
+        for place, scores in epoch.score(images, targets).items():
+            if place in epoch.diverged:
+                continue
+            if not torch.isfinite(scores).all():
+                lost[place] = Diverged("novelty scores are not finite")
+                continue
+            found = active[place].evaluate(scores)
+            if self._world.rank == 0:
+                rows[place].update(found)
+        return lost
+
+    def _save(self, epoch: Epoch, places: Sequence[int]) -> None:
+        if self._world.rank != 0:
+            self._session.save(None)
+            return
+        running = {place: self._running[place] for place in places}
+        checkpoint = Checkpoint(
+            {one.stage.key: epoch.state(place) for place, one in running.items()},
+            {one.stage.key: one.history for one in running.values()},
+            self._earlier_failures | self._failures,
+        )
+        self._session.save(checkpoint.write)
+
+
+def in_words(error: Exception) -> str:
+    """Return the reason of a failed stage in one line."""
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""MLflow: runs written from results, and the registry of chosen students."""

@@ -1,0 +1,57 @@
+"""MLflow, written in a thread of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from orchestrator.planning.plan import Plan, Stage
+from orchestrator.reporting.results import candidate_result, stage_result
+from orchestrator.store.base import Store
+from orchestrator.tracking.runs import Tracker
+
+
+class BackgroundTracker:
+    """Writes to MLflow in order, off the path of the trials.
+
+    A tracking server that goes away loses nothing: what it missed is logged when the same sweep
+    is run again.
+    """
+
+    def __init__(self, tracker: Tracker, plan: Plan, store: Store) -> None:
+        self._tracker, self._plan, self._store = tracker, plan, store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
+        self._pending: list[Future[None]] = []
+
+    def reopen(self, stage: Stage) -> None:
+        """A stage is about to train."""
+        self._submit(self._tracker.reopen, stage)
+
+    def epochs(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
+        """Epochs of a stage are finished."""
+        self._submit(self._tracker.log_epochs, stage, rows)
+
+    def finish(self, stage: Stage) -> None:
+        """A stage is stored."""
+        self._submit(self._finish, stage)
+
+    def fail(self, stage: Stage, status: str, reason: str) -> None:
+        """A stage was not trained; arguments as for ``Tracker.fail_stage``."""
+        self._submit(self._tracker.fail_stage, stage, status, reason)
+
+    def close(self, finish_sweep: Callable[[], None]) -> tuple[str, ...]:
+        """Wait for everything to be logged; return what went wrong, each thing once."""
+        self._submit(finish_sweep)
+        self._thread.shutdown()
+        errors = (future.exception() for future in self._pending)
+        return tuple(dict.fromkeys(f"{type(e).__name__}: {e}"[:300] for e in errors if e))
+
+    def _finish(self, stage: Stage) -> None:
+        if self._tracker.is_complete(stage):
+            return
+        plan, candidate = self._plan, self._plan.candidate_of.get(stage.key)
+        self._tracker.finish_stage(
+            stage_result(stage, self._store, plan.spec.evaluation.protocol),
+            None if candidate is None else candidate_result(plan, candidate, self._store),
+        )
+
+    def _submit(self, function: Callable[..., None], *arguments: object) -> None:
+        self._pending.append(self._thread.submit(function, *arguments))

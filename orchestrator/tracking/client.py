@@ -1,0 +1,130 @@
+"""A connection to MLflow: its database, its locks, and where its artifacts are."""
+
+import contextlib
+import logging
+import os
+import shlex
+import tempfile
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Experiment
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from orchestrator.errors import UserError
+from orchestrator.planning.keys import sha256
+from orchestrator.planning.spec import sqlite_file
+
+PACKAGE = "package"
+"""The artifact folder of a student's run that holds its package."""
+
+
+class TrackingError(UserError):
+    """MLflow cannot be reached or used."""
+
+
+def teacher_artifact(sha256: str) -> str:
+    """Return where in a sweep's own run the weights of a pretrained teacher are."""
+    return f"teachers/{sha256}.safetensors"
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client of the tracking server or database at ``uri``.
+
+    Raises:
+        TrackingError: nothing answers there.
+    """
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    before = {name: os.environ.get(name) for name in patience}
+    os.environ.update(patience)
+    try:
+        if file := sqlite_file(uri):
+            _create_database(Path(file).absolute())
+        is_server = uri.startswith(("http://", "https://"))
+        # MLflow makes the tables of a database that has none.
+        with contextlib.nullcontext() if file or is_server else lock_of(uri):
+            mlflow.set_tracking_uri(uri)
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
+    except Exception as error:
+        raise TrackingError(
+            f"no MLflow at {uri} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+            "start a server there, or set storage.tracking_uri or MLFLOW_TRACKING_URI to one"
+        ) from None
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return client
+
+
+def _create_database(path: Path) -> None:
+    """Create MLflow's database unless it is there.
+
+    MLflow does it in place, and two processes that do so at once break it for good. So it is
+    made under a lock, beside its place, and there whole or not at all.
+    """
+
+    def is_there() -> bool:
+        return path.exists() and path.stat().st_size > 0
+
+    if is_there():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock_of(f"sqlite:///{path}"):
+        if is_there():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        unfinished.unlink(missing_ok=True)  # of a process that died
+        # Also where the artifacts of MLflow's own Default experiment, which we do not use, go.
+        store = SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts_below(path.parent).as_uri())
+        store.engine.dispose()
+        os.replace(unfinished, path)
+
+
+def lock_of(uri: str) -> FileLock:
+    """Return the lock under which processes of this machine create what there must be one of.
+
+    Of an experiment, a stage's run or a student's version each would make its own.
+    """
+    if file := sqlite_file(uri):
+        return FileLock(f"{Path(file).absolute()}.lock")
+    return FileLock(f"{tempfile.gettempdir()}/kd-mlflow-{os.getuid()}-{sha256(uri)[:16]}.lock")
+
+
+def artifacts_below(root: Path) -> Path:
+    """Return the folder of artifacts beside a SQLite database in ``root``."""
+    return root / "mlartifacts"
+
+
+def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
+    """Check that the artifacts of a sweep are where MLflow's database says.
+
+    MLflow keeps whole paths, so a folder that was moved, or copied, is still said to be where it
+    was: nothing would be found there, or what belongs to another would be written.
+
+    Raises:
+        TrackingError: they are not; the message says what to do.
+    """
+    file, location = sqlite_file(str(client.tracking_uri)), str(experiment.artifact_location)
+    if not (file and location.startswith("file:")):
+        return
+    home, folder = Path(file).absolute().parent, Path(local_file_uri_to_path(location))
+    own = artifacts_below(home) / folder.name
+    elsewhere = folder.is_dir() and not own.exists()  # a database apart from what it tells of
+    if folder.resolve() == own.resolve() or elsewhere:
+        return
+    before = folder.parents[1]
+    raise TrackingError(
+        f"MLflow's database in {home} has the artifacts of {experiment.name} in {folder}, "
+        + ("which is not there" if not folder.is_dir() else "which is another folder's")
+        + f". If {before} was moved to {home}, move it back, or make a link in its old place: "
+        f"ln -s {shlex.quote(str(home))} {shlex.quote(str(before))}. A copy cannot be used beside "
+        "its original: start from an empty folder (its store/ may be copied, and saves training)."
+    )

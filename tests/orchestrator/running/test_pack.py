@@ -1,0 +1,524 @@
+"""One pack from its parents to the store: real, tiny trainings without Ray."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kd_models.data import ImageSet
+from kd_models.evaluation.metrics import auroc, aurocs
+from kd_models.evaluation.protocol import holdout_split
+from kd_models.methods.pkdgan.step import GanLearner
+from kd_models.training.epochs import train_together
+from kd_models.training.world import World
+from orchestrator.planning.plan import Pack, Plan, Stage
+from orchestrator.running.context import RunContext
+from orchestrator.running.pack import _Shared, run_pack
+from orchestrator.running.stack import stack_size
+from orchestrator.store.base import Store
+from orchestrator.store.folder import MANIFEST, FolderStore
+from orchestrator.store.record import (
+    HISTORY,
+    IDENTITY,
+    NETWORKS,
+    SCORES,
+    check_identity,
+    read_history,
+    read_networks,
+    read_scores,
+)
+
+AUROCS = {"auroc", "val_auroc", "test_auroc"}
+TERMS = {
+    "teacher": {"teacher/con", "teacher/enc", "teacher/adv", "teacher/ce_real", "teacher/ce_fake"},
+    "kdgan-2": {
+        "student/con",
+        "student/enc",
+        "student/adv",
+        "kd/k1",
+        "kd/kx",
+        "kd/k2",
+        "student/ce_real",
+        "student/ce_fake",
+    },
+}
+
+FIRST = "encoder.features.0.weight"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture
+def session(tmp_path: Path, folder_session: Any) -> Any:
+    return folder_session(tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def site(store: FolderStore, digits: ImageSet) -> RunContext:
+    return RunContext(store, lambda name: digits)
+
+
+def chain(plan: Plan) -> list[Stage]:
+    """The stages of a plan's last candidate."""
+    return [plan.stages[key] for key in plan.candidates[-1].stages]
+
+
+def run(stage: Stage, site: RunContext, session: Any) -> dict[str, str]:
+    return run_pack(Pack((stage,)), site, World(), session)
+
+
+def copy(source: FolderStore, target: FolderStore, stage: Stage) -> None:
+    names = (NETWORKS, SCORES, HISTORY)
+    target.write(stage.key, {name: source.read(stage.key, name) for name in names})
+
+
+# What is stored
+
+
+def test_a_chain_is_stored_whole(trained: Any) -> None:
+    for stage in trained.plan.stages.values():
+        assert trained.store.has(stage.key)
+        check_identity(trained.store, stage)
+
+
+def test_only_networks_that_were_trained_are_stored(trained: Any) -> None:
+    found = {
+        stage.title: set(read_networks(trained.store, key))
+        for key, stage in trained.plan.stages.items()
+    }
+    assert found == {
+        "digits 0 teacher": {"teacher.generator", "teacher.discriminator"},
+        "digits 0 kdgan-2": {"student.generator", "student.discriminator"},
+        "digits 0 kdgan-3 (second step)": {
+            "student.generator",
+            "teacher.generator",
+            "teacher.discriminator",
+        },
+    }
+
+
+def test_history_has_one_row_per_epoch_with_every_term_and_auroc(trained: Any) -> None:
+    for stage in chain(trained.plan)[:2]:
+        rows = read_history(trained.store, stage)
+        assert [row["epoch"] for row in rows] == [1, 2]
+        for row in rows:
+            assert row.keys() == {
+                "epoch",
+                "seconds",
+                "loss/0",
+                "loss/1",
+                *AUROCS,
+                *TERMS[stage.step.name],
+            }
+            assert row["seconds"] > 0
+            assert all(np.isfinite(value) for value in row.values())
+
+
+def test_aurocs_come_only_where_they_are_asked_for_and_at_the_end(
+    real_plan: Callable[..., Plan], site: RunContext, session: Any
+) -> None:
+    stage = chain(real_plan(structures=["alone"], training={"epochs": 5, "batch_size": 64}))[0]
+    assert run(stage, replace(site, evaluate_every=2), session) == {}
+    evaluated = [
+        row["epoch"] for row in read_history(site.store, stage) if row.keys() & AUROCS == AUROCS
+    ]
+    assert evaluated == [2, 4, 5]
+    assert not any(row.keys() & AUROCS for row in session.reported[::2][:2])
+
+
+def test_scores_are_those_of_the_last_epochs_student_on_the_whole_test_split(
+    trained: Any, digits: ImageSet
+) -> None:
+    for stage in trained.plan.stages.values():
+        scores = read_scores(trained.store, stage)
+        assert scores.labels.tolist() == digits.test.labels.tolist()
+        assert scores.novel.tolist() == (digits.test.labels != 0).tolist()
+        split = holdout_split(scores.labels)
+        last = read_history(trained.store, stage)[-1]
+        assert {name: last[name] for name in AUROCS} == aurocs(scores.scores, scores.novel, split)
+        assert last["auroc"] == auroc(scores.scores, scores.novel)
+
+
+def test_a_second_step_goes_on_from_both_networks(
+    trained: Any, real_plan: Callable[..., Plan], digits: ImageSet, session: Any, tmp_path: Path
+) -> None:
+    # With a learning rate of next to nothing, a step ends where it started.
+    still = {"epochs": 1, "batch_size": 32, "lr": 1e-30}
+    plan = real_plan(structures=["p-kdgan-24"], training=still)
+    teacher, first, second = chain(plan)
+    store = FolderStore(tmp_path / "store")
+    for stage, source in zip((teacher, first), chain(trained.plan)[:2], strict=True):
+        names = (NETWORKS, SCORES, HISTORY)
+        store.write(stage.key, {n: trained.store.read(source.key, n) for n in names})
+    assert run(second, RunContext(store, lambda name: digits), session) == {}
+    found = read_networks(store, second.key)
+    expected = read_networks(store, teacher.key) | read_networks(store, first.key)
+    assert found.keys() == expected.keys()
+    for network, weights in expected.items():
+        for name, tensor in weights.items():
+            if "running" not in name and "tracked" not in name:
+                torch.testing.assert_close(found[network][name], tensor, rtol=1e-6, atol=0)
+
+
+def test_a_stored_teacher_never_changes(trained: Any) -> None:
+    teacher, _, second = chain(trained.plan)
+    before = read_networks(trained.store, teacher.key)["teacher.generator"]
+    after = read_networks(trained.store, second.key)["teacher.generator"]
+    assert not torch.equal(before[FIRST], after[FIRST])
+    assert trained.store.has(teacher.key)
+
+
+# Resume
+
+
+@pytest.mark.parametrize("structure", ["alone", "kdgan-4"])
+@pytest.mark.parametrize(("every", "stop"), [(1, 1), (2, 3)])
+def test_a_run_stopped_and_resumed_equals_one_never_stopped_bit_for_bit(
+    trained: Any,
+    real_plan: Callable[..., Plan],
+    digits: ImageSet,
+    folder_session: Any,
+    killed: type[Exception],
+    without_seconds: Callable[..., list[dict[str, float]]],
+    tmp_path: Path,
+    structure: str,
+    every: int,
+    stop: int,
+) -> None:
+    teacher = {"widths": (1, 2, 4), "training": {"epochs": 2}}
+    training = {"epochs": 4, "batch_size": 32}
+    *parents, stage = chain(real_plan(structures=[structure], training=training, teacher=teacher))
+    stores = [FolderStore(tmp_path / name) for name in ("undisturbed", "resumed")]
+    for store in stores:
+        for parent in parents:
+            copy(trained.store, store, parent)
+    undisturbed, resumed = (
+        RunContext(store, lambda name: digits, checkpoint_every=every) for store in stores
+    )
+    assert run(stage, undisturbed, folder_session(tmp_path / "unused")) == {}
+
+    with pytest.raises(killed):
+        run(stage, resumed, folder_session(tmp_path / "checkpoint", stop_after=stop))
+    assert not resumed.store.has(stage.key)
+    torch.manual_seed(12345)  # another process, with random numbers of its own
+    again = folder_session(tmp_path / "checkpoint")
+    assert run(stage, resumed, again) == {}
+
+    saved = stop - stop % every
+    # The saved epochs are told again, all at once: their news may have died with the process.
+    assert [len(rows) for rows in again.reports] == [saved] * (saved > 0) + [1] * (4 - saved)
+    assert [row["epoch"] for row in again.reported] == [1, 2, 3, 4]
+    for name in (NETWORKS, SCORES):
+        assert resumed.store.read(stage.key, name) == undisturbed.store.read(stage.key, name)
+    one, other = (without_seconds(s.store.read(stage.key, HISTORY)) for s in (undisturbed, resumed))
+    assert one == other
+    assert len(one) == 4
+
+
+def test_without_a_checkpoint_a_killed_run_starts_again_and_ends_the_same(
+    trained: Any,
+    real_plan: Callable[..., Plan],
+    site: RunContext,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    teacher = chain(trained.plan)[0]
+    with pytest.raises(killed):
+        run(teacher, site, folder_session(tmp_path / "c", stop_after=1))
+    again = folder_session(tmp_path / "c")
+    assert run(teacher, site, again) == {}
+    assert [row["epoch"] for row in again.reported] == [1, 2]
+    assert site.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
+
+
+def test_checkpoints_come_when_due_but_not_after_the_last_epoch(
+    real_plan: Callable[..., Plan], site: RunContext, session: Any
+) -> None:
+    training = {"epochs": 4, "batch_size": 64}
+    stage = chain(real_plan(structures=["alone"], training=training))[0]
+    assert run(stage, replace(site, checkpoint_every=2), session) == {}
+    assert session.saves == 1
+    assert (session.folder / f"{stage.key}.pt").exists()
+
+
+def test_a_checkpoint_of_another_stage_is_not_this_ones(
+    real_plan: Callable[..., Plan],
+    site: RunContext,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    stages = [
+        chain(real_plan(structures=["alone"], seeds=[seed], normal_classes=[1]))[0]
+        for seed in (0, 1)
+    ]
+    eager = replace(site, checkpoint_every=1)
+    with pytest.raises(killed):
+        run(stages[0], eager, folder_session(tmp_path / "c", stop_after=1))
+    session = folder_session(tmp_path / "c")
+    assert run(stages[1], eager, session) == {}
+    assert [row["epoch"] for row in session.reported] == [1, 2]
+
+
+# What is there already
+
+
+def test_a_stage_in_the_store_is_not_trained_again(
+    trained: Any, digits: ImageSet, session: Any
+) -> None:
+    manifest = {stage.key: trained.store.read(stage.key, NETWORKS) for stage in chain(trained.plan)}
+    stages = tuple(trained.plan.stages.values())
+    (path,) = trained.store.root.rglob(f"{stages[0].key}/{MANIFEST}")
+    written = path.stat().st_mtime_ns
+    assert (
+        run_pack(Pack(stages), RunContext(trained.store, lambda name: digits), World(), session)
+        == {}
+    )
+    assert session.reported == []
+    assert path.stat().st_mtime_ns == written
+    assert manifest == {key: trained.store.read(key, NETWORKS) for key in manifest}
+
+
+def test_a_corrupt_stage_is_trained_again(trained: Any, site: RunContext, session: Any) -> None:
+    teacher = chain(trained.plan)[0]
+    copy(trained.store, site.store, teacher)  # type: ignore[arg-type]
+    (path,) = site.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert run(teacher, site, session) == {}
+    assert len(session.reported) == 2
+    assert site.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
+
+
+# Packs
+
+
+@pytest.fixture
+def pack(real_plan: Callable[..., Plan], site: RunContext, session: Any) -> Pack:
+    """Students of two classes with two weightings each, whose teachers are in the store."""
+    plan = real_plan(
+        normal_classes=[0, 1],
+        loss_weights=[{}, {"k2": 5.0}],
+        training={"epochs": 4, "batch_size": 32},
+    )
+    teachers, students = plan.packs()
+    assert run_pack(teachers, site, World(), session) == {}
+    return students
+
+
+def scores_of(store: Store, pack: Pack) -> list[Any]:
+    return [read_scores(store, stage).scores for stage in pack.stages]
+
+
+def test_stages_of_a_pack_are_stored_as_if_each_had_been_trained_alone(
+    pack: Pack, site: RunContext, tmp_path: Path, folder_session: Any
+) -> None:
+    assert len(pack.stages) == 4
+    other = FolderStore(tmp_path / "other")
+    for parent in pack.parents:
+        other.write(parent, {name: site.store.read(parent, name) for name in (NETWORKS, IDENTITY)})
+    for stage in pack.stages:
+        session = folder_session(tmp_path / stage.key)
+        assert run(stage, replace(site, store=other), session) == {}
+    session = folder_session(tmp_path / "together")
+    assert run_pack(pack, site, World(), session) == {}
+    for stage in pack.stages:
+        check_identity(site.store, stage)
+        one, alone = (read_networks(store, stage.key) for store in (site.store, other))
+        assert {n: set(w) for n, w in one.items()} == {n: set(w) for n, w in alone.items()}
+        rows, expected = (read_history(store, stage) for store in (site.store, other))
+        assert [row.keys() for row in rows] == [row.keys() for row in expected]
+    found, expected = scores_of(site.store, pack), scores_of(other, pack)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-2)
+    assert len({tuple(scores) for scores in found}) == 4
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_set_lanes_are_used(
+    lanes: int, pack: Pack, site: RunContext, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def counted(trainings: Any, *arguments: Any, **named: Any) -> Any:
+        sizes.append(len(trainings))
+        return train_together(trainings, *arguments, **named)
+
+    monkeypatch.setattr("orchestrator.running.pack.fit_pack", counted)
+    assert run_pack(pack, replace(site, lanes=lanes), World(), session) == {}
+    assert sizes == {1: [1] * 4, 3: [2, 2]}[lanes]
+
+
+def test_a_fixed_teacher_sees_a_class_once_for_all_lanes(
+    pack: Pack, site: RunContext, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    targets = GanLearner.targets
+
+    def counted(self: GanLearner, images: Any, world: World) -> Any:
+        seen.append(len(images))
+        return targets(self, images, world)
+
+    monkeypatch.setattr(GanLearner, "targets", counted)
+    assert run_pack(pack, site, World(), session) == {}
+    assert len(seen) == 2
+
+
+def test_a_killed_pack_goes_on_from_its_checkpoint(
+    pack: Pack,
+    site: RunContext,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    eager = replace(site, checkpoint_every=1)
+    with pytest.raises(killed):
+        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=3))
+    again = folder_session(tmp_path / "c")
+    assert run_pack(pack, eager, World(), again) == {}
+    assert [[row["epoch"] for row in rows] for rows in again.reports] == [
+        *[[1, 2, 3]] * 4,
+        *[[4]] * 4,
+    ]
+
+
+def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
+    real_plan: Callable[..., Plan],
+    site: RunContext,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    training = {"epochs": 3, "batch_size": 32}
+    weights = [{"con": 1e39}, {}, {"enc": 2.0}]
+    (pack,) = real_plan(structures=["alone"], loss_weights=weights, training=training).packs()
+    eager = replace(site, checkpoint_every=1)
+    with pytest.raises(killed):
+        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
+    session = folder_session(tmp_path / "c")
+    failures = run_pack(pack, eager, World(), session)
+    assert failures.keys() == {pack.stages[0].key}
+    assert "in epoch 1" in failures[pack.stages[0].key]
+    assert [row["epoch"] for row in session.reported] == [1, 2, 1, 2, 3, 3]
+
+
+def test_how_many_to_train_at_once_is_measured(
+    real_plan: Callable[..., Plan], site: RunContext, session: Any
+) -> None:
+    recipe = {"epochs": 60, "batch_size": 64}
+    plan = real_plan(structures=["alone"], seeds=list(range(6)), training=recipe)
+    shared = _Shared(site, World())
+    assert 1 <= stack_size(list(plan.stages.values()), shared) <= 6
+    assert stack_size(list(plan.stages.values())[:1], shared) == 1
+    short = real_plan(structures=["alone"], seeds=list(range(6)))
+    assert stack_size(list(short.stages.values()), shared) == 6
+
+
+# Failures
+
+
+def test_a_run_that_diverges_is_a_failure_with_a_reason(
+    real_plan: Callable[..., Plan], site: RunContext, session: Any
+) -> None:
+    training = {"epochs": 3, "batch_size": 32, "lr": 1e20}
+    stage = chain(real_plan(structures=["alone"], training=training))[0]
+    failures = run(stage, site, session)
+    assert failures.keys() == {stage.key}
+    assert failures[stage.key].startswith("Diverged: ")
+    assert "not finite" in failures[stage.key]
+    assert not site.store.has(stage.key)
+
+
+def test_one_stages_failure_keeps_no_other_from_being_trained(
+    real_plan: Callable[..., Plan], site: RunContext, session: Any
+) -> None:
+    plan = real_plan(structures=["alone"], loss_weights=[{"con": 1e39}, {}])
+    bad, good = plan.stages.values()
+    failures = run_pack(Pack((bad, good)), site, World(), session)
+    assert failures.keys() == {bad.key}
+    assert "loss/0" in failures[bad.key]
+    assert not site.store.has(bad.key)
+    assert site.store.has(good.key)
+
+
+def test_another_dataset_than_the_planned_one_is_refused(
+    trained: Any, site: RunContext, digits: ImageSet, session: Any
+) -> None:
+    teacher = chain(trained.plan)[0]
+    other = replace(digits, fingerprint="f" * 64)
+    failures = run(teacher, replace(site, images=lambda name: other), session)
+    assert failures == {
+        teacher.key: "DataError: dataset digits is not the one the sweep was planned with "
+        f"(fingerprint ffffffffffff, planned {teacher.fingerprint[:12]})"
+    }
+    assert session.reported == []
+
+
+def test_a_missing_parent_is_a_failure_that_names_it(
+    trained: Any, site: RunContext, session: Any
+) -> None:
+    teacher, first, _ = chain(trained.plan)
+    assert run(first, site, session) == {
+        first.key: f"CorruptStage: parent stage {teacher.key} is not in the store"
+    }
+
+
+def test_a_corrupt_parent_is_a_failure_that_names_the_file(
+    trained: Any, site: RunContext, session: Any
+) -> None:
+    teacher, first, _ = chain(trained.plan)
+    copy(trained.store, site.store, teacher)  # type: ignore[arg-type]
+    (path,) = site.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
+    path.write_bytes(path.read_bytes()[:-1])
+    failures = run(first, site, session)
+    assert failures.keys() == {first.key}
+    assert failures[first.key].startswith(f"CorruptStage: {path} is not what")
+
+
+def test_too_few_images_for_the_task_are_a_failure(
+    trained: Any, site: RunContext, digits: ImageSet, session: Any
+) -> None:
+    teacher = chain(trained.plan)[0]
+    novel = digits.test.labels != 0
+    test = replace(digits.test, images=digits.test.images[novel], labels=digits.test.labels[novel])
+    gone = replace(digits, test=test)
+    failures = run(teacher, replace(site, images=lambda name: gone), session)
+    assert "0 normal test images" in failures[teacher.key]
+
+
+def test_what_may_not_happen_again_is_raised_rather_than_reported(
+    trained: Any, site: RunContext, session: Any
+) -> None:
+    def lost(name: str) -> ImageSet:
+        raise ConnectionError(name)
+
+    with pytest.raises(ConnectionError):
+        run(chain(trained.plan)[0], replace(site, images=lost), session)
+
+
+@dataclass(frozen=True)
+class BesideOneThatCannotRead(World):
+    """A world whose other process, on a machine without the photographs, has just said so."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, "the folder is not there"]
+
+
+def test_what_another_worker_cannot_read_fails_the_stage_here_too(
+    real_plan: Callable[..., Plan], digits: ImageSet, tmp_path: Path, folder_session: Any
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    (stage, *_) = real_plan().stages.values()
+    session = folder_session(tmp_path / "checkpoint")
+    site = RunContext(store, lambda name: digits)
+    failures = run_pack(Pack((stage,)), site, BesideOneThatCannotRead(), session)
+    assert failures == {stage.key: "DataError: in another worker: the folder is not there"}
+    assert not store.has(stage.key)
+    assert session.reported == []
