@@ -17,6 +17,7 @@ from kd_models.data import (
     resolve_class,
 )
 from kd_models.methods.base import PretrainedWeights, WeightsMissing
+from kd_models.methods.registry import method_of
 from kd_models.names import printable
 from kd_models.training.epochs import DataTooSmall, batches_per_epoch
 from orchestrator.console import Say
@@ -72,15 +73,17 @@ def prepare(spec: SweepSpec, store: Store, say: Say, *, download: bool) -> Prepa
         else:
             facts[name] = facts_of(images[name])
     pretrained, identity = None, ""
-    if spec.settings.pretrained:
+    if source := spec.settings.pretrained:
         try:
-            pretrained = read_pretrained(spec, download=download)
+            pretrained = read_pretrained(
+                method_of(spec.method), source, spec.storage.data_path, download=download
+            )
             identity = pretrained.sha256
         except WeightsMissing as error:
             if download:
                 raise
             say(f"{error} yet: planned without the pretrained weights")
-            identity = f"unknown {spec.settings.pretrained}"
+            identity = f"unknown {source}"
     plan = make_plan(spec, facts, identity)
     return Prepared(plan, _finished(plan, store, say), images, pretrained)
 

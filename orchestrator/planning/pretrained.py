@@ -5,29 +5,27 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from kd_models.methods.base import PretrainedWeights, WeightsError, WeightsMissing
-from kd_models.methods.registry import method_of
-from orchestrator.planning.spec import SweepSpec
+from kd_models.methods.base import Method, PretrainedWeights, WeightsError, WeightsMissing
 
 
-def read_pretrained(spec: SweepSpec, *, download: bool = True) -> PretrainedWeights:
-    """Return the weights that the settings of a sweep's method name.
-
-    What the method itself does not know, ``s3://bucket/key``, ``http(s)://...`` and
-    ``file:///...``, is fetched for it, and not kept.
+def read_pretrained(
+    method: Method, source: str, downloads: Path, *, download: bool = True
+) -> PretrainedWeights:
+    """Return the weights that ``source`` names.
 
     Args:
-        spec: the sweep, whose method has pretrained weights.
+        method: the method that asks for them.
+        source: what the method itself knows, or ``s3://bucket/key``, ``http(s)://...`` or
+            ``file:///...``, which are fetched for it and not kept.
+        downloads: the folder that the method's own downloads are kept in.
         download: whether they may be fetched if they are not there.
 
     Raises:
         WeightsMissing: they are not there and may not be fetched.
         WeightsError: they cannot be had, or are not those that the method expects.
     """
-    source, read = spec.settings.pretrained, method_of(spec.method).read_pretrained
-    assert source is not None
+    read = method.read_pretrained
     assert read is not None
-    downloads = spec.storage.data_path
     uri = urlsplit(source)
     if uri.scheme == "file":
         return read(unquote(uri.path), downloads, download)

@@ -227,7 +227,8 @@ class SweepSpec(Value):
     def as_written(self) -> dict[str, Any]:
         """Return all settings, defaults included, as a sweep file has them."""
         own = self.model_dump(mode="json")
-        return {**own, **own.pop("settings")}
+        settings = own.pop("settings")
+        return {**own, **settings}
 
     @field_validator("name")
     @classmethod

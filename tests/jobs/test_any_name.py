@@ -14,13 +14,13 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
-from orchestrator.planning.prepare import facts_of, load_datasets
 from PIL import Image
 
 from kd_models.names import original
 from kd_models.package import Package
 from kd_models.training.world import World
 from orchestrator.planning.plan import Pack, Plan, make_plan
+from orchestrator.planning.prepare import facts_of, load_datasets
 from orchestrator.planning.sweep_file import read_spec
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import candidate_result, collect
@@ -99,11 +99,11 @@ def trained(root: Path, tree: Path) -> tuple[Plan, FolderStore]:
     images = load_datasets(spec, lambda line: None)
     plan = make_plan(spec, facts_of(images))
     store = FolderStore(spec.storage.store_path)
-    site = RunContext(
+    context = RunContext(
         store, {loaded.name: loaded for loaded in images.values()}.__getitem__, lanes=64
     )
     for pack in plan.packs():
-        assert run_pack(Pack(pack.stages), site, World(), NoCheckpoints()) == {}
+        assert run_pack(Pack.of(pack.stages), context, World(), NoCheckpoints()) == {}
     return plan, store
 
 

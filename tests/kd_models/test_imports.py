@@ -16,7 +16,7 @@ import kd_models
 names = [m.name for m in pkgutil.walk_packages(kd_models.__path__, "kd_models.")]
 for name in names:
     importlib.import_module(name)
-for name in ("fit", "package", "metrics", "world", "networks.gan", "data.load"):
+for name in ("package", "training.epochs", "evaluation.metrics", "data.load", "methods.registry"):
     assert f"kd_models.{{name}}" in sys.modules, names
 from kd_models.data import dataset_row, resolve_class
 assert resolve_class(dataset_row("fmnist"), "bag") == "8"

@@ -14,9 +14,7 @@ import torch
 
 from kd_models.data import ImageSet, Split, dataset_row, load
 from kd_models.methods.base import PretrainedWeights
-from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
-from kd_models.methods.pkdgan.settings import PkdganSettings
 from kd_models.training.world import World
 from orchestrator.planning.plan import DatasetFacts, Pack, Plan, Stage, make_plan
 from orchestrator.planning.spec import StorageSpec, SweepSpec
@@ -58,7 +56,7 @@ def spec_of() -> Callable[..., SweepSpec]:
             "teacher": {"widths": TINY},
             "training": {"epochs": 2, "batch_size": 32},
         }
-        return PkdganSettings.model_validate({**raw, **changes})
+        return SweepSpec.model_validate({**raw, **changes})
 
     return build
 
@@ -163,10 +161,10 @@ def train(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     """Trains every stage of a plan into a store."""
 
     def run(plan: Plan, store: Store) -> None:
-        site = RunContext(store, lambda name: digits)
+        context = RunContext(store, lambda name: digits)
         session = FolderSession(tmp_path_factory.mktemp("session") / "checkpoint")
         for stage in plan.stages.values():
-            assert run_pack(Pack((stage,)), site, World(), session) == {}
+            assert run_pack(Pack.of([stage]), context, World(), session) == {}
 
     return run
 
@@ -311,7 +309,7 @@ def eca_plan(teacher: PretrainedWeights) -> Callable[..., Plan]:
             "teacher": {"weights": "random"},
         }
         facts = DatasetFacts(images.row, images.fingerprint, images.class_fingerprints)
-        spec = EcaMkdadSettings.model_validate({**raw, **changes})
+        spec = SweepSpec.model_validate({**raw, **changes})
         return make_plan(spec, {images.name: facts}, teacher.sha256)
 
     return build
@@ -327,9 +325,9 @@ def eca_trained(
     """ECA_MKDAD's student and the one without attention, taught about ``cloth``."""
     plan = eca_plan(cloth, placements=["eca", "mkdad"])
     store = FolderStore(tmp_path_factory.mktemp("eca-store"))
-    site = RunContext(store, lambda name: cloth, pretrained=lambda: teacher.state)
+    context = RunContext(store, lambda name: cloth, pretrained=lambda: teacher.state)
     session = FolderSession(tmp_path_factory.mktemp("eca-session") / "checkpoint")
     for stage in plan.stages.values():
-        assert run_pack(Pack((stage,)), site, World(), session) == {}
+        assert run_pack(Pack.of([stage]), context, World(), session) == {}
     assert session.said == []
     return Trained(plan, store)

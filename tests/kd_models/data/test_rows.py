@@ -7,19 +7,18 @@ from kd_models.data import DATASETS, DataError, dataset_row, resolve_class
 
 
 def test_the_rows_are_the_paper_s() -> None:
-    facts = {name: (row.channels, row.student_widths) for name, row in DATASETS.items()}
+    facts = {name: row.channels for name, row in DATASETS.items()}
     assert facts == {
-        "digits": (1, (2, 4, 8)),
-        "mnist": (1, (2, 4, 8)),
-        "fmnist": (1, (1, 2, 4)),
-        "cifar10": (3, (8, 16, 64)),
-        "svhn": (3, (8, 16, 64)),
-        "stl10": (3, (8, 16, 64)),
-        "mvtec": (3, (8, 16, 64)),
+        "digits": 1,
+        "mnist": 1,
+        "fmnist": 1,
+        "cifar10": 3,
+        "svhn": 3,
+        "stl10": 3,
+        "mvtec": 3,
     }
     for name, row in DATASETS.items():
         assert row.name == name
-        assert row.image_size == {"stl10": 96, "mvtec": 128}.get(name, 32)
         if name == "mvtec":
             continue
         assert list(row.classes) == [str(index) for index in range(10)]
@@ -116,8 +115,8 @@ def test_a_folder_s_row_holds_the_whole_path(
     assert dataset_row("folder:a/../b").name == f"folder:{tmp_path / 'b'}"
     assert dataset_row("folder:~/c").name == f"folder:{tmp_path / 'home' / 'c'}"
     row = dataset_row(f"folder:{tmp_path}")
-    assert (row.name, row.channels, row.image_size) == (f"folder:{tmp_path}", 3, 32)
-    assert (dict(row.classes), row.student_widths) == ({"normal": "normal"}, (8, 16, 64))
+    assert (row.name, row.channels) == (f"folder:{tmp_path}", 3)
+    assert dict(row.classes) == {"normal": "normal"}
 
 
 @pytest.mark.parametrize("kind", ["folder", "mvtec"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_models.evaluation import measure_cost as module
+from kd_models.evaluation import cost as module
 from kd_models.evaluation.cost import Complexity, complexity, latency_ms, measure_cost
 from kd_models.methods.eca_mkdad.networks import Student, Teacher
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS

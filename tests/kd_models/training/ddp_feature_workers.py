@@ -12,7 +12,7 @@ import torch.distributed as dist
 from ddp_workers import join
 from torch import Tensor
 
-from kd_models.methods.base import Fixed
+from kd_models.methods.base import PackContext
 from kd_models.methods.eca_mkdad.step import DistilConfig, DistilLearner, StudentConfig
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
 from kd_models.methods.objectives import LOSS
@@ -29,7 +29,7 @@ def images_of(count: int) -> Tensor:
 
 def learner_of(**changes: Any) -> DistilLearner:
     settings = {"student": StudentConfig(placement="eca"), "lambda_": 0.5, "teacher": "0" * 64}
-    return DistilLearner(DistilConfig(**(settings | changes)), 0, Fixed(TEACHER))
+    return DistilLearner(DistilConfig(**(settings | changes)), 0, PackContext(TEACHER))
 
 
 def known(world: World) -> Measured:

@@ -23,7 +23,7 @@ from kd_models.methods.objectives import LOSS
 from kd_models.methods.pkdgan.networks import Normalisation
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner, NetworkConfig, StepConfig
-from kd_models.training.epochs import DataTooSmall, Diverged, Training, train, train_together
+from kd_models.training.epochs import DataTooSmall, Diverged, Epoch, Training, train, train_together
 from kd_models.training.recipe import Recipe
 from kd_models.training.state import TrainingState
 from kd_models.training.world import World
@@ -175,20 +175,22 @@ def lanes(world: World) -> Measured:
         return Training(learner_of("alone", "batch", seed=seed), {"x": images}, seed)
 
     together = [lane(seed) for seed in range(4)]
-    lost = {
-        place for epoch in train_together(together, recipe, world=world) for place in epoch.lost
-    }
+    lost: set[int] = set()
+    train_together(together, recipe, lambda epoch: lost.update(epoch.diverged) or (), world=world)
     found: Measured = {"lost": lost}
     for seed in (0, 1, 3):
         alone = lane(seed)
-        for _ in train_together([alone], recipe, world=world):
-            pass
+        train_together([alone], recipe, lambda epoch: (), world=world)
         found[f"together/{seed}"] = weights_of(cast(GanLearner, together[seed].learner))
         found[f"alone/{seed}"] = weights_of(cast(GanLearner, alone.learner))
     tested = images_of(5)
-    for epoch in train_together([lane(0), lane(1)], Recipe(epochs=1, batch_size=4), world=world):
+
+    def score(epoch: Epoch) -> tuple[()]:
         scores = epoch.score({0: tested, 1: tested}, {0: {}, 1: {}})
-    found["scores"] = [scores[0], scores[1]]
+        found["scores"] = [scores[0], scores[1]]
+        return ()
+
+    train_together([lane(0), lane(1)], Recipe(epochs=1, batch_size=4), score, world=world)
     return found
 
 

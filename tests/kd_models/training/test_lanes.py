@@ -1,6 +1,6 @@
 """Lanes against what they stand for: the same trainings, each on its own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from kd_models.methods.base import Fixed, Learner
+from kd_models.methods.base import Learner, MemoryBudget, PackContext
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
 from kd_models.methods.eca_mkdad.step import DistilConfig, StudentConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
@@ -53,8 +53,20 @@ def training(
     return Training(learner, {"x": x, **learner.targets(x, World())}, seed, state)
 
 
-def finished(trainings: Sequence[Training], recipe: Recipe) -> list[Epoch]:
-    return list(train_together(trainings, recipe))
+def finished(
+    trainings: Sequence[Training],
+    recipe: Recipe,
+    each: Callable[[Epoch], Collection[int] | None] = lambda epoch: None,
+) -> list[Epoch]:
+    """Train to the end; return the epochs there were, of which ``each`` is called with every."""
+    epochs: list[Epoch] = []
+
+    def after_epoch(epoch: Epoch) -> Collection[int]:
+        epochs.append(epoch)
+        return each(epoch) or ()
+
+    train_together(trainings, recipe, after_epoch)
+    return epochs
 
 
 @pytest.fixture
@@ -128,13 +140,10 @@ def test_lanes_of_unlike_data_rest_at_the_end_of_an_epoch(
     epochs = finished(together, recipe)
     for place, size in enumerate(sizes):
         alone = lane_of("kdgan-2", place, images=size)
-        rates = [e.state(0).optimizers[0]["param_groups"][0]["lr"] for e in fit_of(alone, recipe)]
+        last = finished([alone], recipe)[-1].state(0)
         assert_close(weights_of(together[place].learner), weights_of(alone.learner), 1e-7, 1e-9)
-        assert epochs[-1].state(place).optimizers[0]["param_groups"][0]["lr"] == rates[-1]
-
-
-def fit_of(training: Training, recipe: Recipe) -> Iterator[Epoch]:
-    return train_together([training], recipe)
+        mine = epochs[-1].state(place)
+        assert mine.optimizers[0]["param_groups"] == last.optimizers[0]["param_groups"]
 
 
 def test_a_lane_that_diverges_ends_and_the_others_do_not_notice(lane_of: LaneOf) -> None:
@@ -144,8 +153,8 @@ def test_a_lane_that_diverges_ends_and_the_others_do_not_notice(lane_of: LaneOf)
     together = [lane_of("kdgan-2", 0), bad, lane_of("kdgan-2", 2)]
     epochs = finished(together, recipe)
     assert [set(epoch.terms) for epoch in epochs] == [{0, 1, 2}, *[{0, 2}] * 3]
-    assert [set(epoch.lost) for epoch in epochs] == [{1}, set(), set(), set()]
-    assert "not finite in epoch 1" in str(epochs[0].lost[1])
+    assert [set(epoch.diverged) for epoch in epochs] == [{1}, set(), set(), set()]
+    assert "not finite in epoch 1" in str(epochs[0].diverged[1])
     for place in (0, 2):
         alone = lane_of("kdgan-2", place)
         finished([alone], recipe)
@@ -155,8 +164,18 @@ def test_a_lane_that_diverges_ends_and_the_others_do_not_notice(lane_of: LaneOf)
 def test_when_the_last_lane_diverges_the_pack_ends(lane_of: LaneOf) -> None:
     bad = lane_of("alone", 0)
     bad.data["x"][:] = float("inf")
-    (epoch,) = train_together([bad], Recipe(epochs=3))
-    assert set(epoch.lost) == {0}
+    (epoch,) = finished([bad], Recipe(epochs=3))
+    assert set(epoch.diverged) == {0}
+
+
+def test_a_lane_may_be_ended_from_outside(lane_of: LaneOf) -> None:
+    recipe = Recipe(epochs=3, batch_size=4)
+    together = [lane_of("alone", seed) for seed in range(3)]
+    epochs = finished(together, recipe, lambda epoch: {1} if epoch.number == 2 else None)
+    assert [set(epoch.terms) for epoch in epochs] == [{0, 1, 2}, {0, 1, 2}, {0, 2}]
+    alone = lane_of("alone", 2)
+    finished([alone], recipe)
+    assert_close(weights_of(together[2].learner), weights_of(alone.learner), 1e-7, 1e-9)
 
 
 def test_a_lane_goes_on_in_another_pack(lane_of: LaneOf, tmp_path: Path) -> None:
@@ -164,16 +183,19 @@ def test_a_lane_goes_on_in_another_pack(lane_of: LaneOf, tmp_path: Path) -> None
     undisturbed = lane_of("kdgan-4", 2)
     finished([undisturbed], recipe)
     first = [lane_of("kdgan-4", seed) for seed in (1, 2, 3)]
-    for epoch in train_together(first, recipe):
+
+    def save_and_end(epoch: Epoch) -> Collection[int]:
         epoch.state(1).save(tmp_path / "one.pt")
         epoch.state(2).save(tmp_path / "two.pt")
-        break
+        return epoch.terms
+
+    assert len(finished(first, recipe, save_and_end)) == 1
     states = {2: "one.pt", 3: "two.pt"}
     second = [
         lane_of("kdgan-4", seed, state=TrainingState.load(tmp_path / states[seed]))
         for seed in (3, 2)
     ]
-    assert [epoch.number for epoch in train_together(second, recipe)] == [2, 3]
+    assert [epoch.number for epoch in finished(second, recipe)] == [2, 3]
     assert_close(weights_of(second[1].learner), weights_of(undisturbed.learner), 1e-7, 1e-9)
 
 
@@ -182,7 +204,7 @@ def test_a_lane_goes_on_in_another_pack(lane_of: LaneOf, tmp_path: Path) -> None
 def test_feature_students_train_and_score_as_each_would_alone(
     placement: str, kept: bool, teacher_weights: dict[str, Tensor], draw_images: DrawImages
 ) -> None:
-    fixed = Fixed(teacher_weights, None if kept else 0)
+    context = PackContext(teacher_weights, MemoryBudget(None if kept else 0))
     recipe = Recipe(epochs=1, batch_size=4, lr=1e-3)
     images = [draw_images(8, seed=seed).double().expand(-1, 3, -1, -1) for seed in range(2)]
 
@@ -190,22 +212,22 @@ def test_feature_students_train_and_score_as_each_would_alone(
         config = DistilConfig(
             student=StudentConfig(placement=placement), lambda_=0.1 + seed, teacher="0" * 64
         )
-        learner = config.learner(seed, fixed)
+        learner = config.learner(seed, context)
         learner.scorer().double()
         return training(learner, images[seed], seed)
 
     together, alone = [lane(0), lane(1)], [lane(0), lane(1)]
     (epoch,) = finished(together, recipe)
     tested = draw_images(5, seed=9).double().expand(-1, 3, -1, -1)
-    given = together[0].learner.scoring_targets(tested, World())
-    assert bool(given) is kept
-    scores = epoch.score({0: tested, 1: tested}, {0: given, 1: given})
+    targets = together[0].learner.scoring_targets(tested, World())
+    assert bool(targets) is kept
+    scores = epoch.score({0: tested, 1: tested}, {0: targets, 1: targets})
     for place in range(2):
         (own,) = finished([alone[place]], recipe)
         mine, theirs = together[place].learner, alone[place].learner
         assert_close(weights_of(mine), weights_of(theirs), 1e-7, 1e-9)
         assert epoch.terms[place] == pytest.approx(own.terms[0], rel=1e-7)
-        expected = together[place].learner.score(tested, World(), given)
+        expected = together[place].learner.score(tested, World(), targets)
         torch.testing.assert_close(scores[place], expected, rtol=1e-9, atol=0)
 
 
@@ -228,8 +250,11 @@ def test_scoring_leaves_no_trace_in_the_training(lane_of: LaneOf, draw_images: D
     recipe = Recipe(epochs=3, batch_size=4)
     scored, undisturbed = ([lane_of("kdgan-2", seed) for seed in range(2)] for _ in range(2))
     images = draw_images(6).double()
-    for epoch in train_together(scored, recipe):
+
+    def score(epoch: Epoch) -> None:
         epoch.score({0: images, 1: images}, {0: {}, 1: {}})
+
+    finished(scored, recipe, score)
     finished(undisturbed, recipe)
     for one, other in zip(scored, undisturbed, strict=True):
         assert_close(weights_of(one.learner), weights_of(other.learner), 0, 0)
@@ -272,7 +297,8 @@ def test_random_numbers_which_would_depend_on_the_other_lanes_are_refused() -> N
 def test_learners_see_their_own_lane_while_it_trains(lane_of: LaneOf) -> None:
     together = [lane_of("alone", seed) for seed in range(2)]
     before = [weights_of(lane.learner) for lane in together]
-    for epoch in train_together(together, Recipe(epochs=1, batch_size=4)):
+
+    def look(epoch: Epoch) -> None:
         for place, lane in enumerate(together):
             state = epoch.state(place)
             for name, network in lane.learner.trained.items():
@@ -282,6 +308,8 @@ def test_learners_see_their_own_lane_while_it_trains(lane_of: LaneOf) -> None:
                 not torch.equal(tensor, before[place][key])
                 for key, tensor in weights_of(lane.learner).items()
             )
+
+    finished(together, Recipe(epochs=1, batch_size=4), look)
 
 
 def test_rows_are_gathered_by_lane() -> None:
@@ -304,7 +332,7 @@ def test_lanes_of_adam_are_adams(active: list[int], lrs: list[float]) -> None:
     whole = [nn.Parameter(torch.rand(3, 4, 5)), nn.Parameter(torch.rand(3, 2))]
     single = [[nn.Parameter(p[lane].detach().clone()) for p in whole] for lane in range(3)]
     adams = [Adam(own, lr=lr, betas=(0.5, 0.999)) for own, lr in zip(single, lrs, strict=True)]
-    lanes = LaneAdam(whole, 3, (0.5, 0.999))
+    lanes = LaneAdam(whole, 3, (0.5, 0.999), stacked=True)
     for count in active:
         for p in whole:
             p.grad = torch.rand_like(p)
@@ -317,13 +345,15 @@ def test_lanes_of_adam_are_adams(active: list[int], lrs: list[float]) -> None:
     for lane in range(3):
         for p, own in zip(whole, single[lane], strict=True):
             torch.testing.assert_close(p[lane], own, rtol=1e-5, atol=1e-6)
-        mine, theirs = lanes.lane(lane).state_dict()["state"], adams[lane].state_dict()["state"]
+        mine, theirs = lanes.state_of(lane)["state"], adams[lane].state_dict()["state"]
         for index, expected in theirs.items():
             assert mine[index]["step"] == expected["step"]
             torch.testing.assert_close(mine[index]["exp_avg"], expected["exp_avg"])
 
 
-def test_fit_is_a_pack_of_one(make_learner: MakeLearner, draw_images: DrawImages) -> None:
+def test_one_learner_trains_as_a_lane_of_its_own(
+    make_learner: MakeLearner, draw_images: DrawImages
+) -> None:
     recipe, images = Recipe(epochs=2, batch_size=4), draw_images(8)
     one, other = make_learner("kdgan-2"), make_learner("kdgan-2")
     train(one, images, recipe, 3)

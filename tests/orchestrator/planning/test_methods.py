@@ -12,7 +12,7 @@ from kd_models.data import dataset_row
 from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
 from kd_models.methods.eca_mkdad.step import DistilConfig
 from orchestrator.planning.keys import canonical_json, sha256
-from orchestrator.planning.plan import DatasetFacts, Plan, Stage, StageConfig, make_plan
+from orchestrator.planning.plan import DatasetFacts, Plan, Stage, make_plan
 from orchestrator.planning.spec import SpecError, SweepSpec
 from orchestrator.planning.sweep_file import read_spec
 
@@ -28,7 +28,7 @@ def no_teacher_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KD_VGG16_WEIGHTS", raising=False)
 
 
-def eca(**changes: Any) -> EcaMkdadSettings:
+def eca(**changes: Any) -> SweepSpec:
     """A sweep over one class of digits, but for ``changes``."""
     raw: dict[str, Any] = {
         "name": "tiny",
@@ -36,7 +36,7 @@ def eca(**changes: Any) -> EcaMkdadSettings:
         "datasets": ["digits"],
         "normal_classes": [0],
     }
-    return EcaMkdadSettings.model_validate({**raw, **changes})
+    return SweepSpec.model_validate({**raw, **changes})
 
 
 def planned(spec: SweepSpec | None = None, pretrained: str = TEACHER, **changes: Any) -> Plan:
@@ -55,7 +55,7 @@ def student_of(plan: Plan) -> Stage:
 
 def steps(plan: Plan) -> list[DistilConfig]:
     """What each candidate's student is trained by, in order."""
-    found = [plan.stages[candidate.key].config.step for candidate in plan.candidates]
+    found = [plan.stages[candidate.key].step for candidate in plan.candidates]
     assert all(isinstance(step, DistilConfig) for step in found)
     return found  # type: ignore[return-value]
 
@@ -105,7 +105,7 @@ def test_the_paper_in_numbers(paper: Plan) -> None:
 def test_the_papers_settings_go_by_dataset(
     paper: Plan, dataset: str, epochs: int, image_size: int, lambda_: float
 ) -> None:
-    own = [stage.config for stage in paper.stages.values() if stage.dataset == dataset]
+    own = [stage for stage in paper.stages.values() if stage.dataset == dataset]
     assert {(c.recipe.epochs, c.image_size, c.step.lambda_) for c in own} == {  # type: ignore[union-attr]
         (epochs, image_size, lambda_)
     }
@@ -233,10 +233,8 @@ again: it has to be meant. Another process, with another hash seed, computed the
 
 
 def test_keys_are_what_they_always_were() -> None:
-    plain = EcaMkdadSettings(
-        name="any", method="eca_mkdad", datasets=("digits",), normal_classes=(0,)
-    )
-    other = EcaMkdadSettings.model_validate(
+    plain = eca(name="any")
+    other = SweepSpec.model_validate(
         {
             "name": "any",
             "method": "eca_mkdad",
@@ -261,8 +259,6 @@ def test_keys_are_what_they_always_were() -> None:
 def test_key_is_the_hash_of_the_identity() -> None:
     stage = student_of(planned())
     assert stage.key == sha256(canonical_json(stage.identity))
-    text = canonical_json(stage.identity["config"])
-    assert StageConfig.model_validate_json(text) == stage.config
 
 
 RESULT_BEARING: dict[str, Any] = {
@@ -307,7 +303,7 @@ RESULT_FREE: dict[str, Any] = {
 
 def changed(setting: str, value: Any) -> SweepSpec:
     """The plain sweep with one dotted setting changed and nothing else."""
-    raw = eca().model_dump()
+    raw = eca().as_written()
     *groups, name = setting.split(".")
     inner = raw
     for group in groups:
@@ -315,7 +311,7 @@ def changed(setting: str, value: Any) -> SweepSpec:
     assert name in inner
     assert inner[name] != value
     inner[name] = value
-    return EcaMkdadSettings.model_validate(raw)
+    return SweepSpec.model_validate(raw)
 
 
 def leaves(value: Any, path: str = "") -> Iterator[str]:
@@ -328,7 +324,7 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
 
 def test_every_setting_there_is_stands_in_one_of_the_two_lists() -> None:
     listed = [*RESULT_BEARING, *RESULT_FREE, "method"]
-    assert sorted(listed) == sorted(leaves(eca().model_dump()))
+    assert sorted(listed) == sorted(leaves(eca().as_written()))
 
 
 @pytest.mark.parametrize("setting", RESULT_BEARING)
@@ -428,15 +424,16 @@ def complaint(read: Callable[..., SweepSpec], tmp_path: Path) -> Complaint:
 
 def test_the_smallest_file_has_the_documented_defaults(read: Callable[..., Any]) -> None:
     spec = read()
-    assert isinstance(spec, EcaMkdadSettings)
-    assert (spec.normal_classes, spec.seeds, spec.placements) == ("all", (0,), ("eca",))
-    assert (spec.lambdas, spec.image_size, spec.training.epochs) == ("paper",) * 3
-    assert spec.student_widths == ("lightweight",)
-    assert (spec.training.batch_size, spec.training.lr) == (32, 0.1)
-    assert spec.training.betas == (0.9, 0.999)
-    assert spec.training.schedule == "cosine"
-    assert spec.teacher.precision == "float32"
-    assert spec.teacher.weights == spec.pretrained == "imagenet1k_v1"
+    own = spec.settings
+    assert isinstance(own, EcaMkdadSettings)
+    assert (spec.normal_classes, spec.seeds, own.placements) == ("all", (0,), ("eca",))
+    assert (own.lambdas, own.image_size, own.training.epochs) == ("paper",) * 3
+    assert own.student_widths == ("lightweight",)
+    assert (own.training.batch_size, own.training.lr) == (32, 0.1)
+    assert own.training.betas == (0.9, 0.999)
+    assert own.training.schedule == "cosine"
+    assert own.teacher.precision == "float32"
+    assert own.teacher.weights == own.pretrained == "imagenet1k_v1"
     assert spec.resources.teacher_cache_gib == 4
 
 
@@ -444,10 +441,10 @@ def test_weights_may_come_from_the_environment(
     read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KD_VGG16_WEIGHTS", "/models/vgg16.pth")
-    assert read().pretrained == "/models/vgg16.pth"
-    assert read(teacher={"precision": "float16"}).pretrained == "/models/vgg16.pth"
-    assert read(teacher={"weights": "random"}).pretrained == "random"
-    assert read(["teacher.weights=other.pth"]).pretrained == "other.pth"
+    assert read().settings.pretrained == "/models/vgg16.pth"
+    assert read(teacher={"precision": "float16"}).settings.pretrained == "/models/vgg16.pth"
+    assert read(teacher={"weights": "random"}).settings.pretrained == "random"
+    assert read(["teacher.weights=other.pth"]).settings.pretrained == "other.pth"
 
 
 def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
@@ -455,7 +452,7 @@ def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
     path.write_text("{name: a, datasets: [digits], structures: [kdgan-2]}")
     spec = read_spec(path)
     assert spec.method == "pkdgan"
-    assert spec.pretrained is None
+    assert spec.settings.pretrained is None
 
 
 def test_an_unknown_method_is_answered_with_the_nearest(complaint: Complaint) -> None:
@@ -463,9 +460,7 @@ def test_an_unknown_method_is_answered_with_the_nearest(complaint: Complaint) ->
         "a.yaml: method: 'eca_mkda' is no method; the methods are pkdgan, eca_mkdad; "
         "did you mean eca_mkdad?"
     )
-    assert complaint(method=3) == (
-        "a.yaml: method: 3 is no method; the methods are pkdgan, eca_mkdad"
-    )
+    assert complaint(method=3).startswith("a.yaml: method: Input should be a valid string, not 3")
 
 
 def test_a_list_of_methods_is_a_mistake_like_any_other(complaint: Complaint) -> None:
@@ -579,7 +574,7 @@ def test_no_weights_at_all_are_a_mistake(
     """Else the sweep would be planned without its teacher."""
     if from_outside:
         monkeypatch.setenv("KD_VGG16_WEIGHTS", "")
-        assert read().pretrained == "imagenet1k_v1"
+        assert read().settings.pretrained == "imagenet1k_v1"
     else:
         with pytest.raises(SpecError, match=r"teacher\.weights"):
             read(teacher={"weights": ""})
@@ -588,6 +583,6 @@ def test_no_weights_at_all_are_a_mistake(
 def test_sizes_and_layers_that_the_paper_does_not_use_are_fine(
     read: Callable[..., Any],
 ) -> None:
-    assert read(image_size=33).image_size == 33
-    full = read(training_layers=[1, 2, 3], scoring_layers=[1], student_widths=["full"])
+    assert read(image_size=33).settings.image_size == 33
+    full = read(training_layers=[1, 2, 3], scoring_layers=[1], student_widths=["full"]).settings
     assert (full.training_layers, full.scoring_layers) == ((1, 2, 3), (1,))

@@ -1,6 +1,8 @@
 """From a spec to candidates, distinct stages and packs."""
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kd_models.data import DataError, dataset_row
-from kd_models.methods.pkdgan.settings import LossWeights, PkdganSettings
+from kd_models.methods.pkdgan.settings import LossWeights
 from kd_models.methods.pkdgan.structures import CHAINS
 from orchestrator.planning.keys import canonical_json, sha256
-from orchestrator.planning.plan import DatasetFacts, Pack, Plan, Stage, StageConfig, make_plan
+from orchestrator.planning.plan import DatasetFacts, Pack, Plan, Stage, make_plan
 from orchestrator.planning.spec import SpecError, SweepSpec
 from orchestrator.planning.sweep_file import read_spec
 
@@ -69,7 +71,7 @@ def test_kdgan_2_is_trained_once_for_itself_and_for_both_chains(plan_of: PlanOf)
 def test_a_second_step_is_not_the_structure_on_its_own(plan_of: PlanOf) -> None:
     plan = plan_of(structures=["kdgan-3", "p-kdgan-23"])
     on_its_own, second = (plan.stages[candidate.key] for candidate in plan.candidates)
-    assert on_its_own.config == second.config
+    assert on_its_own.trained == second.trained
     assert on_its_own.key != second.key
 
 
@@ -172,13 +174,14 @@ again: it has to be meant. Another process, with another hash seed, computed the
 
 
 def test_keys_are_what_they_always_were() -> None:
-    spec = PkdganSettings(
-        name="any",
-        datasets=("digits",),
-        normal_classes=(0,),
-        structures=("p-kdgan-24",),
-        distance="mse",  # the default when these were computed
-    )
+    raw = {
+        "name": "any",
+        "datasets": ["digits"],
+        "normal_classes": [0],
+        "structures": ["p-kdgan-24"],
+        "distance": "mse",  # the default when these were computed
+    }
+    spec = SweepSpec.model_validate(raw)
     plan = make_plan(spec, {"digits": DatasetFacts(dataset_row("digits"), "0" * 64)})
     assert {stage.step.name: key for key, stage in plan.stages.items()} == GOLDEN
 
@@ -186,8 +189,10 @@ def test_keys_are_what_they_always_were() -> None:
 def test_key_is_the_hash_of_the_identity(plan_of: PlanOf) -> None:
     for stage in plan_of(structures=["p-kdgan-24"]).stages.values():
         assert stage.key == sha256(canonical_json(stage.identity))
-        config = StageConfig.model_validate_json(canonical_json(stage.identity["config"]))
-        assert config == stage.config
+        encoded = json.loads(canonical_json(stage.identity))
+        assert encoded["config"]["step"] == stage.step.model_dump(mode="json")
+        assert encoded["config"]["recipe"] == stage.recipe.model_dump(mode="json")
+        assert canonical_json(encoded) == canonical_json(stage.identity)
 
 
 EVERYTHING = {
@@ -251,7 +256,7 @@ RESULT_FREE: dict[str, Any] = {
 
 def changed(spec: SweepSpec, setting: str, value: Any) -> SweepSpec:
     """A copy of the spec with one dotted setting changed and nothing else."""
-    raw = spec.model_dump()
+    raw = spec.as_written()
     *groups, name = setting.split(".")
     inner = raw
     for group in groups:
@@ -260,7 +265,7 @@ def changed(spec: SweepSpec, setting: str, value: Any) -> SweepSpec:
     assert name in inner
     assert inner[name] != value
     inner[name] = value
-    return PkdganSettings.model_validate(raw)
+    return SweepSpec.model_validate(raw)
 
 
 def leaves(value: Any, path: str = "") -> Iterator[str]:
@@ -281,7 +286,7 @@ def everything(spec_of: Callable[..., SweepSpec]) -> SweepSpec:
 def test_every_setting_there_is_stands_in_one_of_the_two_lists(everything: SweepSpec) -> None:
     single_valued = {"method"}
     listed = [*RESULT_BEARING, *RESULT_FREE, *single_valued]
-    assert sorted(listed) == sorted(leaves(everything.model_dump()))
+    assert sorted(listed) == sorted(leaves(everything.as_written()))
 
 
 def student_key(plan: Plan) -> str:
@@ -324,7 +329,7 @@ def test_content_of_the_dataset_is_part_of_the_key(spec_of: Callable[..., SweepS
 def test_parents_are_part_of_the_key(plan_of: PlanOf) -> None:
     stage = plan_of().stages[plan_of().candidates[0].key]
     keys = {
-        Stage(stage.config, stage.fingerprint, parents).key
+        replace(stage, parents=parents).key
         for parents in [(), ("a",), ("b",), ("a", "b"), ("b", "a")]
     }
     assert len(keys) == 5
@@ -393,7 +398,7 @@ def test_a_zero_weight_is_another_student_but_the_same_structure(plan_of: PlanOf
     plan = plan_of(loss_weights=[{}, {"adv": 0}])
     plain, without = (plan.stages[candidate.key] for candidate in plan.candidates)
     assert plain.key != without.key
-    assert plain.config.step.name == without.config.step.name
+    assert plain.step.name == without.step.name
 
 
 @pytest.mark.parametrize("structure", ["kdgan-1", "kdgan-2"])
@@ -482,7 +487,7 @@ def test_a_pack_of_one_has_its_stages_key_and_parents(plan_of: PlanOf) -> None:
 def test_a_pack_of_many_has_a_key_of_its_own_and_all_parents(plan_of: PlanOf) -> None:
     plan = plan_of(normal_classes=[0, 1])
     students = tuple(plan.stages[candidate.key] for candidate in plan.candidates)
-    pack, other_order = Pack(students), Pack(students[::-1])
+    pack, other_order = Pack.of(students), Pack.of(students[::-1])
     assert pack.parents == {*students[0].parents, *students[1].parents}
     assert len({pack.key, other_order.key, *(stage.key for stage in students)}) == 4
 
@@ -515,7 +520,7 @@ def test_stages_that_differ_in_class_seed_or_loss_weights_are_packed(plan_of: Pl
 def test_stages_of_another_shape_are_not_packed(changes: dict[str, Any], plan_of: PlanOf) -> None:
     for pack in plan_of(normal_classes=[0, 1], **changes).packs():
         assert len(pack.stages) == 2
-        assert len({(s.dataset, s.step.shape) for s in pack.stages}) == 1
+        assert len({(s.dataset, s.step.lane_group) for s in pack.stages}) == 1
 
 
 def test_there_are_packs_for_every_trial_that_can_run(plan_of: PlanOf) -> None:

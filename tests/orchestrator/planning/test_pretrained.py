@@ -11,9 +11,11 @@ import pytest
 from safetensors.torch import save_file
 
 from kd_models.methods.base import PretrainedWeights, WeightsError
+from kd_models.methods.registry import method_of
 from orchestrator.planning.pretrained import read_pretrained
 
-WHAT_TO_DO = "give teacher.weights the path of a VGG16 state dict, or imagenet1k_v1"
+METHOD = method_of("eca_mkdad")
+WHAT_TO_DO = "give their path on this machine instead"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -58,12 +60,12 @@ def closed_port() -> int:
 
 def complaint(source: str, tmp_path: Path, *, download: bool = True) -> str:
     with pytest.raises(WeightsError) as caught:
-        read_pretrained(source, tmp_path / "downloads", download=download)
+        read_pretrained(METHOD, source, tmp_path / "downloads", download=download)
     return str(caught.value)
 
 
 def test_chance_needs_no_file(teacher: PretrainedWeights, tmp_path: Path) -> None:
-    assert read_pretrained("random", tmp_path).sha256 == teacher.sha256
+    assert read_pretrained(METHOD, "random", tmp_path).sha256 == teacher.sha256
     assert not list(tmp_path.glob("*.*"))
 
 
@@ -71,7 +73,7 @@ def test_a_path_and_a_file_uri_are_the_same_weights(
     teacher: PretrainedWeights, weights_file: Path, tmp_path: Path
 ) -> None:
     for source in (str(weights_file), f"file://{weights_file}"):
-        assert read_pretrained(source, tmp_path).sha256 == teacher.sha256
+        assert read_pretrained(METHOD, source, tmp_path).sha256 == teacher.sha256
 
 
 def test_a_file_uri_may_have_escaped_characters(
@@ -82,7 +84,7 @@ def test_a_file_uri_may_have_escaped_characters(
     (folder / "vgg16.safetensors").symlink_to(weights_file)
     uri = (folder / "vgg16.safetensors").as_uri()
     assert "%20" in uri
-    assert read_pretrained(uri, tmp_path).sha256 == teacher.sha256
+    assert read_pretrained(METHOD, uri, tmp_path).sha256 == teacher.sha256
 
 
 def test_weights_come_from_a_server_and_nothing_is_left_behind(
@@ -90,7 +92,7 @@ def test_weights_come_from_a_server_and_nothing_is_left_behind(
 ) -> None:
     for query in ("", "?token=secret"):
         source = f"{server}/vgg16.safetensors{query}"
-        assert read_pretrained(source, tmp_path / "downloads").sha256 == teacher.sha256
+        assert read_pretrained(METHOD, source, tmp_path / "downloads").sha256 == teacher.sha256
     assert not (tmp_path / "downloads").exists()
     assert list((tmp_path / "scratch").iterdir()) == []
 
@@ -98,13 +100,13 @@ def test_weights_come_from_a_server_and_nothing_is_left_behind(
 def test_what_the_server_does_not_have_is_said(server: str, tmp_path: Path) -> None:
     source = f"{server}/nothing.safetensors"
     said = complaint(source, tmp_path)
-    assert said.startswith(f"no teacher weights from {source} (HTTPError: HTTP Error 404")
+    assert said.startswith(f"no pretrained weights from {source} (HTTPError: HTTP Error 404")
     assert WHAT_TO_DO in said
 
 
 def test_an_address_without_a_file_is_said(server: str, tmp_path: Path) -> None:
     source = f"{server}/"
-    assert complaint(source, tmp_path).startswith(f"no teacher weights from {source} (")
+    assert complaint(source, tmp_path).startswith(f"no pretrained weights from {source} (")
 
 
 def test_a_page_in_place_of_weights_is_said_with_its_address(server: str, tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_a_page_in_place_of_weights_is_said_with_its_address(server: str, tmp_pa
 def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
     source = f"http://127.0.0.1:{closed_port()}/vgg16.pth"
     said = complaint(source, tmp_path)
-    assert said.startswith(f"no teacher weights from {source} (URLError: ")
+    assert said.startswith(f"no pretrained weights from {source} (URLError: ")
     assert "refused" in said
     assert WHAT_TO_DO in said
 
@@ -138,14 +140,14 @@ def test_a_bucket_that_cannot_be_reached_is_said(
         monkeypatch.setenv(name, value)
     said = complaint("s3://models/vgg/vgg16.safetensors", tmp_path)
     assert said.startswith(
-        "no teacher weights from s3://models/vgg/vgg16.safetensors (EndpointConnectionError: "
+        "no pretrained weights from s3://models/vgg/vgg16.safetensors (EndpointConnectionError: "
     )
     assert WHAT_TO_DO in said
 
 
 def test_a_scheme_that_nobody_knows_is_said(tmp_path: Path) -> None:
     said = complaint("gopher://models/vgg16.pth", tmp_path)
-    assert said.startswith("no teacher weights from gopher://models/vgg16.pth (")
+    assert said.startswith("no pretrained weights from gopher://models/vgg16.pth (")
     assert WHAT_TO_DO in said
 
 

@@ -1,23 +1,23 @@
 """Release of packs over a DAG, with failures anywhere."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.planning.plan import Pack, Plan, Stage, StageConfig
+from orchestrator.planning.plan import Pack, Plan, Stage
 from orchestrator.planning.schedule import Schedule
 
 
 @pytest.fixture(scope="session")
 def stage_of(plan_of: Callable[..., Plan]) -> Callable[..., Stage]:
     """Stages that differ in a made-up fingerprint."""
-    config: StageConfig = next(iter(plan_of().stages.values())).config
+    one: Stage = next(iter(plan_of().stages.values()))
 
     def build(name: str, *parents: Stage) -> Stage:
-        return Stage(config, name, tuple(parent.key for parent in parents))
+        return replace(one, fingerprint=name, parents=tuple(parent.key for parent in parents))
 
     return build
 
@@ -48,7 +48,7 @@ def packs_of(shape: Shape, stage_of: Callable[..., Stage]) -> list[Pack]:
             stage_of(f"{p}.{n}", *(packs[i].stages[j] for i, j in sorted(needed)))
             for n, needed in enumerate(lanes)
         )
-        packs.append(Pack(tuple(stages)))
+        packs.append(Pack.of(tuple(stages)))
     return packs
 
 
@@ -108,7 +108,7 @@ def test_finished_parents_that_are_not_among_the_packs_hold_nobody_up(
     stage_of: Callable[..., Stage],
 ) -> None:
     teacher = stage_of("teacher")
-    student = Pack((stage_of("student", teacher),))
+    student = Pack.of([stage_of("student", teacher)])
     assert Schedule([student], 1).start_next() == student
 
 
@@ -119,7 +119,7 @@ def test_nothing_to_do_is_over_at_once() -> None:
 
 
 def test_it_is_not_over_while_the_last_pack_runs(stage_of: Callable[..., Stage]) -> None:
-    pack = Pack((stage_of("only"),))
+    pack = Pack.of([stage_of("only")])
     schedule = Schedule([pack], 1)
     assert schedule.start_next() == pack
     assert not schedule.over
@@ -132,18 +132,18 @@ def test_a_skipped_stage_names_the_failure_at_the_root(stage_of: Callable[..., S
     first = stage_of("first", teacher)
     second = stage_of("second", teacher, first)
     other = stage_of("other")
-    schedule = Schedule([Pack((stage,)) for stage in (teacher, first, second, other)], 1)
-    assert schedule.start_next() == Pack((teacher,))
+    schedule = Schedule([Pack.of([stage]) for stage in (teacher, first, second, other)], 1)
+    assert schedule.start_next() == Pack.of([teacher])
     schedule.finish(teacher.key, {teacher.key: "NaN"})
     assert schedule.failed == {teacher.key: "NaN"}
     assert schedule.skipped == {first.key: teacher.key, second.key: teacher.key}
-    assert schedule.start_next() == Pack((other,))
+    assert schedule.start_next() == Pack.of([other])
 
 
 def test_the_lane_that_did_not_fail_sets_its_children_free(stage_of: Callable[..., Stage]) -> None:
     good, bad = stage_of("good"), stage_of("bad")
-    both = Pack((good, bad))
-    children = [Pack((stage_of(f"of {s.fingerprint}", s),)) for s in (good, bad)]
+    both = Pack.of([good, bad])
+    children = [Pack.of([stage_of(f"of {s.fingerprint}", s)]) for s in (good, bad)]
     schedule = Schedule([both, *children], 2)
     assert schedule.start_next() == both
     assert schedule.start_next() is None

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kd_models.data import dataset_row
-from kd_models.methods.pkdgan.settings import PkdganSettings
 from kd_models.training.recipe import Recipe
 from orchestrator.errors import UserError
 from orchestrator.planning.spec import SpecError, StorageSpec, SweepSpec
@@ -55,11 +54,15 @@ def test_the_smallest_file_has_the_documented_defaults(read: Read) -> None:
     spec = read()
     assert spec.normal_classes == "all"
     assert spec.seeds == (0,)
-    assert (spec.training.epochs, spec.training.batch_size, spec.training.lr) == (30, 64, 0.002)
-    assert spec.training.schedule == "cosine"
+    assert (
+        spec.settings.training.epochs,
+        spec.settings.training.batch_size,
+        spec.settings.training.lr,
+    ) == (30, 64, 0.002)
+    assert spec.settings.training.schedule == "cosine"
     assert spec.evaluation.protocol == "holdout"
-    assert spec.teacher.widths == (64, 128, 256)
-    assert not spec.teacher.joint
+    assert spec.settings.teacher.widths == (64, 128, 256)
+    assert not spec.settings.teacher.joint
 
 
 def test_errors_are_for_the_user() -> None:
@@ -107,8 +110,9 @@ def test_every_mistake_is_told_at_once(complaint: Callable[..., str]) -> None:
 def test_any_misspelt_recipe_setting_is_named(name: str, at: int, letter: str) -> None:
     misspelt = name[:at] + letter + name[at:]
     with pytest.raises(ValidationError) as caught:
-        PkdganSettings.model_validate({**SMALLEST, "training": {misspelt: 1}})
-    assert ("training", misspelt) in [error["loc"] for error in caught.value.errors()]
+        SweepSpec.model_validate({**SMALLEST, "training": {misspelt: 1}})
+    places = [error["loc"] for error in caught.value.errors()]
+    assert ("settings", "training", misspelt) in places
 
 
 # Values
@@ -336,11 +340,11 @@ def test_the_files_that_come_with_the_project_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("override", "found"),
     [
-        ("training.epochs=7", lambda spec: spec.training.epochs == 7),
-        ("training.betas=[0.1, 0.2]", lambda spec: spec.training.betas == (0.1, 0.2)),
+        ("training.epochs=7", lambda spec: spec.settings.training.epochs == 7),
+        ("training.betas=[0.1, 0.2]", lambda spec: spec.settings.training.betas == (0.1, 0.2)),
         ("seeds=[1, 2]", lambda spec: spec.seeds == (1, 2)),
         ("name=other", lambda spec: spec.name == "other"),
-        ("teacher.training.lr=0.5", lambda spec: spec.teacher.training.lr == 0.5),
+        ("teacher.training.lr=0.5", lambda spec: spec.settings.teacher.training.lr == 0.5),
         ("normal_classes={digits: [3]}", lambda spec: spec.normal_classes == {"digits": (3,)}),
         ("storage.root=/a=b", lambda spec: spec.storage.root == "/a=b"),
     ],
@@ -352,12 +356,14 @@ def test_override_creates_what_the_file_lacks(
 
 
 def test_override_replaces_one_setting_and_keeps_its_neighbours(read: Read) -> None:
-    training = read(["training.epochs=7"], training={"epochs": 3, "batch_size": 8}).training
+    training = read(
+        ["training.epochs=7"], training={"epochs": 3, "batch_size": 8}
+    ).settings.training
     assert (training.epochs, training.batch_size) == (7, 8)
 
 
 def test_of_two_overrides_the_last_counts(read: Read) -> None:
-    assert read(["training.epochs=7", "training.epochs=8"]).training.epochs == 8
+    assert read(["training.epochs=7", "training.epochs=8"]).settings.training.epochs == 8
 
 
 @pytest.mark.parametrize(
@@ -394,7 +400,7 @@ def test_override_of_an_unknown_setting_is_refused_as_in_the_file(
 def test_any_number_survives_an_override(epochs: int, batch: int) -> None:
     path = Path(__file__).parents[3] / "jobs/sweeps/quickstart.yaml"
     spec = read_spec(path, [f"training.epochs={epochs}", f"training.batch_size={batch + 1}"])
-    assert (spec.training.epochs, spec.training.batch_size) == (epochs, batch + 1)
+    assert (spec.settings.training.epochs, spec.settings.training.batch_size) == (epochs, batch + 1)
 
 
 # Across settings
@@ -405,12 +411,12 @@ def test_teacher_trains_as_the_sweep_does_but_for_its_own_settings(read: Read) -
         training={"epochs": 7, "batch_size": 8, "schedule": "constant"},
         teacher={"training": {"epochs": 5}},
     )
-    assert spec.teacher.training == Recipe(epochs=5, batch_size=8, schedule="constant")
-    assert spec.training == Recipe(epochs=7, batch_size=8, schedule="constant")
+    assert spec.settings.teacher.training == Recipe(epochs=5, batch_size=8, schedule="constant")
+    assert spec.settings.training == Recipe(epochs=7, batch_size=8, schedule="constant")
 
 
 def test_teacher_follows_an_override_of_training(read: Read) -> None:
-    assert read(["training.epochs=9"]).teacher.training.epochs == 9
+    assert read(["training.epochs=9"]).settings.teacher.training.epochs == 9
 
 
 @pytest.mark.parametrize(
@@ -469,7 +475,7 @@ def test_everything_is_below_root_unless_said_otherwise() -> None:
     storage = StorageSpec(root="/r")
     assert storage.store_path == Path("/r/store")
     assert storage.data_path == Path("/r/data")
-    assert storage.ray_path == Path("/r/ray")
+    assert storage.runs_path == Path("/r/runs")
     assert storage.mlflow_uri == "sqlite:////r/mlflow.db"
 
 
@@ -620,7 +626,7 @@ def test_an_override_changes_one_of_two_groups_that_an_alias_shares(tmp_path: Pa
     path = tmp_path / "a.yaml"
     path.write_text(FILE + "training: &t {epochs: 5}\nteacher: {training: *t}\n")
     spec = read_spec(path, ["training.epochs=7"])
-    assert (spec.training.epochs, spec.teacher.training.epochs) == (7, 5)
+    assert (spec.settings.training.epochs, spec.settings.teacher.training.epochs) == (7, 5)
 
 
 @pytest.mark.parametrize("name", ["default", "Default", "x" * 101])
@@ -650,7 +656,7 @@ def test_a_home_that_no_database_can_lie_in_is_refused(
 def test_names_that_are_not_utf8_are_kept_in_a_spelling_that_is(tmp_path: Path) -> None:
     place = tmp_path / os.fsdecode(b"caf\xe9")
     (place / os.fsdecode(b"\xff/train/good")).mkdir(parents=True)
-    spec = PkdganSettings.model_validate(
+    spec = SweepSpec.model_validate(
         {
             **SMALLEST,
             "datasets": [f"mvtec:{place}"],

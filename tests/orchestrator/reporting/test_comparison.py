@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from kd_models.data import dataset_row
 from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.metrics import Evaluation
-from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
+from orchestrator.planning.spec import SweepSpec
 from orchestrator.reporting.comparison import MOST_TASKS, Compared, compare
 from orchestrator.reporting.figures import comparison_figure
 from orchestrator.reporting.report import write_report
@@ -31,7 +31,7 @@ def planned(**changes: Any) -> Plan:
         "normal_classes": [0],
         "placements": ["eca", "mkdad"],
     }
-    spec = EcaMkdadSettings.model_validate({**raw, **changes})
+    spec = SweepSpec.model_validate({**raw, **changes})
     facts = {name: DatasetFacts(dataset_row(name), name) for name in spec.datasets}
     return make_plan(spec, facts, "7" * 64)
 

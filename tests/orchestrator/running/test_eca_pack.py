@@ -15,7 +15,7 @@ from kd_models.data import ImageSet, one_class
 from kd_models.evaluation.localisation import localisation_metrics, worth_a_look
 from kd_models.evaluation.metrics import auroc, aurocs
 from kd_models.evaluation.protocol import holdout_split
-from kd_models.methods.base import Fixed, PretrainedWeights
+from kd_models.methods.base import PackContext, PretrainedWeights
 from kd_models.methods.eca_mkdad.step import DistilConfig
 from kd_models.training.world import World
 from orchestrator.planning.plan import Pack, Plan, Stage
@@ -45,7 +45,7 @@ SiteOf = Callable[..., RunContext]
 
 
 def run(stage: Stage, site: RunContext, session: Any) -> dict[str, str]:
-    return run_pack(Pack((stage,)), site, World(), session)
+    return run_pack(Pack.of([stage]), context, World(), session)
 
 
 def student_of(plan: Plan) -> Stage:
@@ -63,7 +63,7 @@ def site_of(teacher: PretrainedWeights, tmp_path: Path) -> SiteOf:
 
     def make(images: ImageSet, name: str = "store", **changes: Any) -> RunContext:
         store = FolderStore(tmp_path / name)
-        site = RunContext(store, lambda dataset: images, pretrained=lambda: teacher.state)
+        context = RunContext(store, lambda dataset: images, pretrained=lambda: teacher.state)
         return replace(site, **changes)
 
     return make
@@ -80,7 +80,7 @@ def on_digits(
     """A student that was taught about a few digits, of which there are no masks."""
     stage = student_of(eca_plan(few_digits))
     store = FolderStore(tmp_path_factory.mktemp("digits-store"))
-    site = RunContext(store, lambda name: few_digits, pretrained=lambda: teacher.state)
+    context = RunContext(store, lambda name: few_digits, pretrained=lambda: teacher.state)
     session = folder_session(tmp_path_factory.mktemp("digits-session") / "checkpoint")
     assert run(stage, site, session) == {}
     assert session.said == []
@@ -156,7 +156,7 @@ def test_the_stored_student_scores_as_stored(
     on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, teacher: PretrainedWeights
 ) -> None:
     store, stage = on_cloth
-    learner = stage.step.learner(99, Fixed(teacher.state))
+    learner = stage.step.learner(99, PackContext(teacher.state))
     learner.load(read_networks(store, stage.key))
     data = one_class(cloth, "cloth", image_size=32, channels=3)
     found = learner.score(data.test, World(), {})
@@ -261,7 +261,7 @@ def test_pixel_auroc_is_that_of_all_masked_images(
     from kd_models.evaluation.localisation import heat_maps
 
     store, stage = on_cloth
-    learner = stage.step.learner(0, Fixed(teacher.state))
+    learner = stage.step.learner(0, PackContext(teacher.state))
     learner.load(read_networks(store, stage.key))
     data = one_class(cloth, "cloth", image_size=32, channels=3)
     assert data.masks is not None
@@ -288,7 +288,7 @@ def test_without_memory_the_teacher_runs_live_and_says_what_to_set(
     on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, site_of: SiteOf, session: Any
 ) -> None:
     kept, stage = on_cloth
-    site = site_of(cloth, cache_bytes=0)
+    site = site_of(cloth, budget_bytes=0)
     handlers = list(logging.getLogger("kd_models").handlers)
     assert run(stage, site, session) == {}
     for line, split in zip(session.said, ("training", "test"), strict=True):
@@ -305,7 +305,7 @@ def test_memory_for_one_split_alone_is_said_of_the_other(
 ) -> None:
     stage = student_of(eca_plan(cloth, training={"epochs": 1, "batch_size": 8}))
     # 8 images; at 32 x 32 layers 2 to 5 have 8192, 4096, 2048 and 512 values.
-    site = site_of(cloth, cache_bytes=8 * (8192 + 4096 + 2048 + 512) * 4)
+    site = site_of(cloth, budget_bytes=8 * (8192 + 4096 + 2048 + 512) * 4)
     assert run(stage, site, session) == {}
     (line,) = session.said
     assert "the teacher runs live on the test images" in line
@@ -317,7 +317,7 @@ def test_a_pack_that_was_tried_out_first_says_so_too_and_once(
     plan = eca_plan(cloth, seeds=[0, 1], training={"epochs": 1, "batch_size": 8})
     (pack,) = plan.packs()
     assert len(pack.stages) == 2
-    assert run_pack(pack, site_of(cloth, cache_bytes=0), World(), session) == {}
+    assert run_pack(pack, site_of(cloth, budget_bytes=0), World(), session) == {}
     about = [line for line in session.said if "live on the training images" in line]
     assert len(about) == len(set(about)) > 0
 
@@ -338,7 +338,7 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(
 ) -> None:
     stage = student_of(eca_plan(cloth))
     undisturbed, resumed = (
-        site_of(cloth, name, checkpoint_every=1, cache_bytes=cache_bytes)
+        site_of(cloth, name, checkpoint_every=1, budget_bytes=cache_bytes)
         for name in ("undisturbed", "resumed")
     )
     assert run(stage, undisturbed, folder_session(tmp_path / "unused")) == {}

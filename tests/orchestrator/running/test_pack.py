@@ -71,7 +71,7 @@ def chain(plan: Plan) -> list[Stage]:
 
 
 def run(stage: Stage, site: RunContext, session: Any) -> dict[str, str]:
-    return run_pack(Pack((stage,)), site, World(), session)
+    return run_pack(Pack.of([stage]), context, World(), session)
 
 
 def copy(source: FolderStore, target: FolderStore, stage: Stage) -> None:
@@ -279,7 +279,7 @@ def test_a_stage_in_the_store_is_not_trained_again(
     (path,) = trained.store.root.rglob(f"{stages[0].key}/{MANIFEST}")
     written = path.stat().st_mtime_ns
     assert (
-        run_pack(Pack(stages), RunContext(trained.store, lambda name: digits), World(), session)
+        run_pack(Pack.of(stages), RunContext(trained.store, lambda name: digits), World(), session)
         == {}
     )
     assert session.reported == []
@@ -309,7 +309,7 @@ def pack(real_plan: Callable[..., Plan], site: RunContext, session: Any) -> Pack
         training={"epochs": 4, "batch_size": 32},
     )
     teachers, students = plan.packs()
-    assert run_pack(teachers, site, World(), session) == {}
+    assert run_pack(teachers, context, World(), session) == {}
     return students
 
 
@@ -328,7 +328,7 @@ def test_stages_of_a_pack_are_stored_as_if_each_had_been_trained_alone(
         session = folder_session(tmp_path / stage.key)
         assert run(stage, replace(site, store=other), session) == {}
     session = folder_session(tmp_path / "together")
-    assert run_pack(pack, site, World(), session) == {}
+    assert run_pack(pack, context, World(), session) == {}
     for stage in pack.stages:
         check_identity(site.store, stage)
         one, alone = (read_networks(store, stage.key) for store in (site.store, other))
@@ -367,7 +367,7 @@ def test_a_fixed_teacher_sees_a_class_once_for_all_lanes(
         return targets(self, images, world)
 
     monkeypatch.setattr(GanLearner, "targets", counted)
-    assert run_pack(pack, site, World(), session) == {}
+    assert run_pack(pack, context, World(), session) == {}
     assert len(seen) == 2
 
 
@@ -441,7 +441,7 @@ def test_one_stages_failure_keeps_no_other_from_being_trained(
 ) -> None:
     plan = real_plan(structures=["alone"], loss_weights=[{"con": 1e39}, {}])
     bad, good = plan.stages.values()
-    failures = run_pack(Pack((bad, good)), site, World(), session)
+    failures = run_pack(Pack((bad, good)), context, World(), session)
     assert failures.keys() == {bad.key}
     assert "loss/0" in failures[bad.key]
     assert not site.store.has(bad.key)
@@ -517,8 +517,8 @@ def test_what_another_worker_cannot_read_fails_the_stage_here_too(
     store = FolderStore(tmp_path / "store")
     (stage, *_) = real_plan().stages.values()
     session = folder_session(tmp_path / "checkpoint")
-    site = RunContext(store, lambda name: digits)
-    failures = run_pack(Pack((stage,)), site, BesideOneThatCannotRead(), session)
+    context = RunContext(store, lambda name: digits)
+    failures = run_pack(Pack.of([stage]), site, BesideOneThatCannotRead(), session)
     assert failures == {stage.key: "DataError: in another worker: the folder is not there"}
     assert not store.has(stage.key)
     assert session.reported == []

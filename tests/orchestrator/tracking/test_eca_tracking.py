@@ -364,9 +364,9 @@ def test_images_whose_names_are_not_utf8_are_logged_too(
     images = replace(cloth, test_names=names)
     plan = eca_plan(images, name="odd-names", training={"epochs": 1, "batch_size": 4})
     (stage,), store = plan.stages.values(), FolderStore(tmp_path / "store")
-    site = RunContext(store, lambda name: images, pretrained=lambda: teacher.state)
+    context = RunContext(store, lambda name: images, pretrained=lambda: teacher.state)
     session = folder_session(tmp_path / "session")
-    assert run_pack(Pack((stage,)), site, World(), session) == {}
+    assert run_pack(Pack.of([stage]), context, World(), session) == {}
     captions = [one.caption for one in read_shown(store, stage)]
     assert len(captions) == len(set(captions)) > 1
     assert all(re.fullmatch(r"[a-z ]+: \\xe[0-9a-f] \$[0-9]", caption) for caption in captions)

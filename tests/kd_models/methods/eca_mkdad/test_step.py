@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from kd_models.methods.base import Fixed
+from kd_models.methods.base import MemoryBudget, PackContext
 from kd_models.methods.eca_mkdad.networks import (
     STUDENT_BLOCKS,
     VGG16,
@@ -18,7 +18,6 @@ from kd_models.methods.eca_mkdad.networks import (
     tap_shapes,
 )
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
-from kd_models.methods.eca_mkdad.settings import PaperSettings, paper_settings
 from kd_models.methods.eca_mkdad.step import (
     DistilConfig,
     DistilLearner,
@@ -61,7 +60,9 @@ def make_learner(teacher_weights: StateDict) -> MakeLearner:
             "teacher": "0" * 64,
         }
         return DistilLearner(
-            DistilConfig(**(settings | changes)), seed, Fixed(teacher_weights, cache_bytes)
+            DistilConfig(**(settings | changes)),
+            seed,
+            PackContext(teacher_weights, MemoryBudget(cache_bytes)),
         )
 
     return make
@@ -99,23 +100,6 @@ def equation_13(
 
 
 # Settings -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("dataset", "epochs", "lambda_"),
-    [
-        ("mnist", 100, 0.01),
-        ("fmnist", 100, 0.01),
-        ("cifar10", 300, 0.01),
-        ("svhn", 300, 0.01),
-        ("stl10", 300, 0.01),
-        ("mvtec", 500, 0.1),
-        ("mvtec:/some/path", 500, 0.1),
-        ("folder:/mnist", 300, 0.01),  # none of the paper's: as its natural images
-    ],
-)
-def test_what_the_paper_sets_by_dataset(dataset: str, epochs: int, lambda_: float) -> None:
-    assert paper_settings(dataset) == PaperSettings(epochs=epochs, lambda_=lambda_)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +163,7 @@ def test_a_step_and_its_detector_are_what_they_were_after_json(make_learner: Mak
 
 def test_a_step_makes_its_learner(teacher_weights: StateDict, make_learner: MakeLearner) -> None:
     config = make_learner("scse").config
-    learner = config.learner(3, Fixed(teacher_weights, cache_bytes=0))
+    learner = config.learner(3, PackContext(teacher_weights, MemoryBudget(0)))
     same = make_learner("scse", seed=3)
     for name, tensor in student_of(learner).state_dict().items():
         assert torch.equal(tensor, student_of(same).state_dict()[name])
