@@ -91,7 +91,7 @@ class Package:
         """Return the network, ready to score."""
         detector: Detector = self.config.detector
         if detector.pretrained and self.teacher is None:
-            raise PackageError(f"{TEACHER} is missing; jobs/download.py fetches it too")
+            raise PackageError(f"{TEACHER} is missing; kd download fetches it too")
         scorer = detector.scorer()
         scorer.load(self.weights, self.teacher)
         return scorer.eval()
@@ -120,7 +120,7 @@ class Package:
             if not (folder / name).is_file():
                 raise PackageError(
                     f"{folder} is no student's package: {name} is missing; "
-                    "jobs/download.py makes one"
+                    "kd download makes one"
                 )
         try:
             config = PackageConfig.model_validate_json((folder / CONFIG).read_bytes())
@@ -169,7 +169,7 @@ values in {list(p.value_range)}. {_deep(p)}
 
 Stage key `{config.stage_key}`.
 
-Score images with `python jobs/score.py FOLDER IMAGES`, or in Python:
+Score images with `kd score FOLDER IMAGES`, or in Python:
 
 ```python
 from kd_models.package import Package

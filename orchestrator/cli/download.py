@@ -23,7 +23,7 @@ def download(
 ) -> None:
     """Fetch a registered student: weights (safetensors), config.json and a model card.
 
-    NAME alone is its champion. The folder is all that jobs/score.py and
+    NAME alone is its champion. The folder is all that kd score and
     kd_models.package.Package need to score images, without MLflow, store or Ray.
     """
 
@@ -37,7 +37,7 @@ def download(
         return Answer(
             {"model": model, "folder": str(dest), "files": files, "config": config.model_dump()},
             f"{model} is in {dest}: {', '.join(files)}. Score images with: "
-            f"python jobs/score.py {shlex.quote(str(dest))} IMAGES",
+            f"kd score {shlex.quote(str(dest))} IMAGES",
         )
 
     respond(work, as_json, debug)

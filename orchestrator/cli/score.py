@@ -42,7 +42,7 @@ SMALLEST_PICTURE = 256
 
 
 def score(
-    package: Annotated[Path, typer.Argument(help="Folder made by jobs/download.py.")],
+    package: Annotated[Path, typer.Argument(help="Folder made by kd download.")],
     images: Annotated[
         str,
         typer.Argument(

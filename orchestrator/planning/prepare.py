@@ -35,7 +35,7 @@ class Prepared:
     Attributes:
         plan: the plan.
         finished: keys of its stages that the store has.
-        images: the datasets at hand, by name.
+        images: the datasets at hand, by the name that stages have for them.
         pretrained: the pretrained weights, where the method has any and they are at hand.
     """
 
@@ -64,14 +64,14 @@ def prepare(spec: SweepSpec, store: Store, say: Say, *, download: bool) -> Prepa
     facts: dict[str, DatasetFacts] = {}
     for name in dict.fromkeys(spec.datasets):
         try:
-            images[name] = _load(spec, name, say, download)
+            loaded = _load(spec, name, say, download)
         except DatasetMissing:
             if download:
                 raise
             say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
             facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
         else:
-            facts[name] = facts_of(images[name])
+            facts[name], images[loaded.name] = facts_of(loaded), loaded
     pretrained, identity = None, ""
     if source := spec.settings.pretrained:
         try:

@@ -15,7 +15,7 @@ from kd_models.names import shortened
 from orchestrator.reporting.comparison import Compared
 from orchestrator.reporting.fonts import draw_names
 from orchestrator.reporting.results import StageResult
-from orchestrator.store.record import TestScores
+from orchestrator.store.record import ScoredSplit
 
 _LONGEST_LABEL, _LETTERS_AN_INCH, _LETTERS_OF_A_TITLE = 120, 12, 9
 
@@ -33,7 +33,7 @@ def stage_figures(result: StageResult, title: str) -> dict[str, Figure]:
     return figures
 
 
-def roc_figure(scores: TestScores, title: str) -> Figure:
+def roc_figure(scores: ScoredSplit, title: str) -> Figure:
     """Draw the ROC curve over the whole test split."""
     fpr, tpr, _ = roc_curve(scores.scores, scores.novel)
     figure = Figure(figsize=(5, 5), layout="constrained")
@@ -50,7 +50,7 @@ def roc_figure(scores: TestScores, title: str) -> Figure:
     return draw_names(figure)
 
 
-def score_figure(scores: TestScores, threshold: float, title: str) -> Figure:
+def score_figure(scores: ScoredSplit, threshold: float, title: str) -> Figure:
     """Draw histograms of normal and novel scores with the threshold."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

@@ -17,7 +17,7 @@ from orchestrator.planning.plan import Candidate, Plan, Stage
 from orchestrator.store.base import CorruptStage, Store
 from orchestrator.store.record import (
     History,
-    TestScores,
+    ScoredSplit,
     read_history,
     read_networks,
     read_scores,
@@ -47,7 +47,7 @@ class StageResult:
 
     stage: Stage
     history: History
-    scores: TestScores
+    scores: ScoredSplit
     evaluation: Evaluation
     cost: Cost
     shown: tuple[Shown, ...]
@@ -167,14 +167,14 @@ def stage_result(stage: Stage, store: Store, protocol: Protocol) -> StageResult:
     )
 
 
-def evaluation_of(scores: TestScores, protocol: Protocol) -> Evaluation:
+def evaluation_of(scores: ScoredSplit, protocol: Protocol) -> Evaluation:
     """Return the evaluation of a test split's scores."""
     return evaluate(scores.scores, scores.novel, holdout_split(scores.labels), protocol)
 
 
 def cost_of(stage: Stage) -> Cost:
     """Return what the detector that a stage trains costs to run."""
-    return _cost_of_detector(stage.step.detector.cost_group, stage.image_size)
+    return cost_of_detector(stage.step.detector.cost_group, stage.image_size)
 
 
 def _auroc_of(teacher: Stage, store: Store) -> float | None:
@@ -185,7 +185,7 @@ def _auroc_of(teacher: Stage, store: Store) -> float | None:
 
 
 @cache
-def _cost_of_detector(detector: Detector, image_size: int) -> Cost:
+def cost_of_detector(detector: Detector, image_size: int) -> Cost:
     """Count and measure a detector's cost_of for one image, as both papers count it.
 
     Measured once for each detector, in this process: call it first where nothing else runs.

@@ -10,7 +10,7 @@ from kd_models.training.world import World
 from orchestrator.planning.plan import Stage
 from orchestrator.running.inputs import PackInputs
 from orchestrator.store.base import Store
-from orchestrator.store.record import History, TestScores, to_test_scores, write_stage
+from orchestrator.store.record import History, ScoredSplit, to_scored_split, write_stage
 
 
 class RunningStage:
@@ -30,12 +30,12 @@ class RunningStage:
         self.data = inputs.data(stage)
         self.history: History = list(history)
         self._holdout = holdout_split(self.data.labels.numpy())
-        self._scores: TestScores | None = None
+        self._scores: ScoredSplit | None = None
         self._localisation: Localisation | None = None
 
     def evaluate(self, scores: Tensor) -> dict[str, float]:
         """Keep the novelty scores (N,) of the test images, and return their AUROCs."""
-        self._scores = to_test_scores(scores, self.data.novel, self.data.labels)
+        self._scores = to_scored_split(scores, self.data.novel, self.data.labels)
         return aurocs(self._scores.scores, self._scores.novel, self._holdout)
 
     def localise(self, world: World) -> dict[str, float]:

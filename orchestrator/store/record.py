@@ -33,7 +33,7 @@ History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
-class TestScores:
+class ScoredSplit:
     """Novelty scores of the whole test split, in its order."""
 
     scores: NDArray[np.float64]
@@ -45,7 +45,7 @@ def write_stage(
     store: Store,
     stage: Stage,
     networks: NetworkStates,
-    scores: TestScores,
+    scores: ScoredSplit,
     history: History,
     localisation: Localisation | None = None,
 ) -> None:
@@ -79,9 +79,9 @@ def read_networks(store: Store, key: str) -> dict[str, dict[str, Tensor]]:
     return networks
 
 
-def read_scores(store: Store, stage: Stage) -> TestScores:
+def read_scores(store: Store, stage: Stage) -> ScoredSplit:
     arrays = load_arrays(store.read(stage.key, SCORES))
-    return TestScores(arrays["scores"], arrays["novel"], arrays["labels"])
+    return ScoredSplit(arrays["scores"], arrays["novel"], arrays["labels"])
 
 
 def read_history(store: Store, stage: Stage) -> History:
@@ -166,9 +166,9 @@ def _differences(stored: Any, wanted: Any, where: str = "") -> list[str]:
     return [] if stored == wanted else [f"{where[1:]} is {stored!r}, not {wanted!r}"]
 
 
-def to_test_scores(scores: Tensor, novel: Tensor, labels: Tensor) -> TestScores:
+def to_scored_split(scores: Tensor, novel: Tensor, labels: Tensor) -> ScoredSplit:
     """Bring a split's scores to the form metrics take."""
-    return TestScores(
+    return ScoredSplit(
         scores.detach().to("cpu", torch.float64).numpy(),
         novel.cpu().numpy(),
         labels.cpu().numpy(),

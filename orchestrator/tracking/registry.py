@@ -270,7 +270,7 @@ def _resolve(client: MlflowClient, model: str) -> ModelVersion:
         names = [m.name for m in client.search_registered_models()]
         raise RegistryError(
             f"no student is registered as {name}{nearest(name, names)} "
-            f"(there are: {', '.join(names) or 'none; jobs/choose.py registers them'})"
+            f"(there are: {', '.join(names) or 'none; kd choose registers them'})"
         ) from None
     try:
         if slash:

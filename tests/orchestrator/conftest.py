@@ -22,7 +22,7 @@ from orchestrator.running.context import Row, RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store.base import Store
 from orchestrator.store.folder import FolderStore
-from orchestrator.store.record import TestScores, write_stage
+from orchestrator.store.record import ScoredSplit, write_stage
 
 TINY = (1, 2, 4)
 
@@ -82,7 +82,7 @@ def put() -> Callable[..., None]:
 
     def write(store: Store, stage: Stage, normal: list[float], novel: list[float]) -> None:
         flags = np.array([False] * len(normal) + [True] * len(novel))
-        scores = TestScores(
+        scores = ScoredSplit(
             np.array(normal + novel, dtype=np.float64), flags, flags.astype(np.int64)
         )
         networks = {"student.generator": {"w": torch.arange(3.0)}}
@@ -234,12 +234,15 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageSpec]:
 @pytest.fixture(scope="session")
 def finish_all() -> Callable[..., None]:
     """Logs every stage of a plan as a sweep does that finds them in the store."""
-    from orchestrator.reporting.results import candidate_result
+    from orchestrator.reporting.results import candidate_result, stage_result
 
     def finish(tracker: Any, plan: Plan, store: Store) -> None:
         for key, stage in plan.stages.items():
             candidate = plan.candidate_of.get(key)
-            tracker.finish_stage(stage, candidate and candidate_result(plan, candidate, store))
+            tracker.finish_stage(
+                stage_result(stage, store, plan.spec.evaluation.protocol),
+                candidate and candidate_result(plan, candidate, store),
+            )
 
     return finish
 

@@ -75,7 +75,7 @@ def test_students_are_told_apart_by_the_axes_that_vary() -> None:
         ("eca", {"digits 0": (0.6,)}),
         ("mkdad", {"digits 0": (0.7,)}),
     ]
-    assert [one.cost for one in found] == [{"digits 0": cost(1)}, {"digits 0": cost(2)}]
+    assert [one.costs for one in found] == [{"digits 0": cost(1)}, {"digits 0": cost(2)}]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_is_not_finished_is_not_compared() -> None:
     results[1] = CandidateResult(results[1].candidate, "failed", "Diverged")
     eca, mkdad = compare(results)
     assert eca.aurocs.keys() == {"digits 0", "mvtec grid"}
-    assert mkdad.aurocs.keys() == mkdad.cost.keys() == {"mvtec grid"}
+    assert mkdad.aurocs.keys() == mkdad.costs.keys() == {"mvtec grid"}
 
 
 def test_of_nothing_finished_there_is_no_comparison(tmp_path: Path) -> None:

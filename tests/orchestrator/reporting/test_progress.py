@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from orchestrator.console import console
 from orchestrator.planning.plan import Pack, Plan
 from orchestrator.reporting import progress as module
 from orchestrator.reporting.progress import (
@@ -16,8 +17,10 @@ from orchestrator.reporting.progress import (
     LiveDisplay,
     PlainDisplay,
     Progress,
+    counted,
     display_for,
     duration,
+    running_groups,
 )
 
 
@@ -61,7 +64,7 @@ def progress(plan: Plan, clock: Clock) -> Progress:
 
 
 def start(progress: Progress, key: str) -> None:
-    progress.start(Pack((progress.stages[key],)))
+    progress.start(Pack.of([progress.stages[key]]))
 
 
 # Counts
@@ -185,12 +188,12 @@ def test_a_duration_loses_less_than_its_last_unit(seconds: int) -> None:
 
 @pytest.fixture
 def log() -> Console:
-    return Console(file=io.StringIO(), width=60)
+    return console(file=io.StringIO(), width=60)
 
 
-def lines(console: Console) -> list[str]:
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+def lines(log: Console) -> list[str]:
+    assert isinstance(log.file, io.StringIO)
+    return log.file.getvalue().splitlines()
 
 
 def test_a_log_gets_a_line_every_few_seconds(
@@ -220,6 +223,41 @@ def test_a_line_says_what_runs(
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"normal_classes": [0, 3, 8]}, "3 digits kdgan-2 (classes 0 3 8)"),
+        ({"seeds": [0, 1]}, "2 digits kdgan-2 (class 0, seeds 0 1)"),
+        ({"seeds": list(range(12))}, "12 digits kdgan-2 (class 0, 12 seeds)"),
+        (
+            {"normal_classes": [1, 2], "datasets": ["digits", "mnist"]},
+            "2 digits kdgan-2 (classes 1 2), 2 mnist kdgan-2 (classes 1 2)",
+        ),
+        ({}, "digits 0 kdgan-2"),
+        ({"seeds": [7]}, "digits 0 kdgan-2"),
+    ],
+)
+def test_stages_are_counted_and_seeds_are_said_where_they_tell_them_apart(
+    plan_of: Callable[..., Plan], changes: dict[str, object], said: str
+) -> None:
+    plan = plan_of(**changes)
+    students = [plan.stages[candidate.key] for candidate in plan.candidates]
+    assert counted(students, Progress(plan.stages, 0).has_seeds) == said
+
+
+def test_running_stages_of_a_kind_are_one(plan_of: Callable[..., Plan], log: Console) -> None:
+    plan = plan_of(normal_classes="all", training={"epochs": 10, "batch_size": 8})
+    progress = Progress(plan.stages, already=0)
+    teachers = [stage for stage in plan.stages.values() if stage.kind == "teacher"]
+    progress.start(Pack.of(teachers))
+    for number, stage in enumerate(teachers):
+        row = {"epoch": 3 + number % 2, "auroc": 0.9 + number / 100, "loss/0": float(number)}
+        progress.epoch(stage.key, row)
+    (group,) = running_groups(progress)
+    assert group.title == "10 digits teacher (classes 0 1 2 3 4 5 6 7 8 9)"
+    assert (group.epoch, group.epochs, group.auroc, group.loss) == (3, 10, "0.9000-0.9900", 4.5)
+
+
 def test_a_line_says_that_nothing_runs(log: Console, progress: Progress, clock: Clock) -> None:
     display = PlainDisplay(log)
     clock.now += PLAIN_INTERVAL_S
@@ -247,7 +285,7 @@ def test_a_reason_in_square_brackets_is_said_as_it_is(log: Console, clock: Clock
 
 
 def test_a_reason_in_square_brackets_is_said_as_it_is_on_a_terminal() -> None:
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    terminal = console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     display = LiveDisplay(terminal)
     try:
         display.say(BRACKETS)
@@ -264,7 +302,7 @@ def test_a_terminal_gets_a_table_and_a_log_gets_lines() -> None:
 
 
 def test_the_table_shows_every_running_stage(progress: Progress, keys: tuple[str, ...]) -> None:
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    terminal = console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     display = LiveDisplay(terminal)
     try:
         for key in keys[:2]:

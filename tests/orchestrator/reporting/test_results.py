@@ -9,9 +9,15 @@ import pytest
 from kd_models.methods.pkdgan.settings import LossWeights
 from kd_models.methods.pkdgan.step import GanDetector, NetworkConfig
 from orchestrator.planning.plan import Plan
-from orchestrator.reporting.results import candidate_result, collect, cost_of, detector_cost, judge
+from orchestrator.reporting.results import (
+    candidate_result,
+    collect,
+    cost_of,
+    cost_of_detector,
+    evaluation_of,
+)
 from orchestrator.store.folder import FolderStore
-from orchestrator.store.record import SCORES
+from orchestrator.store.record import SCORES, read_scores
 
 PERFECT = ([1.0, 2.0, 1.0, 2.0], [8.0, 9.0, 8.0, 9.0])
 CHANCE = ([1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0])
@@ -94,7 +100,7 @@ def test_golden_numbers(
     channels: int, widths: tuple[int, int, int], params: int, flops: int
 ) -> None:
     network = NetworkConfig(channels=channels, widths=widths)
-    found = detector_cost(GanDetector(network=network, distance="mse"), 32)
+    found = cost_of_detector(GanDetector(network=network, distance="mse"), 32)
     assert (found.params, found.flops) == (params, flops)
     assert (found.student_params, found.student_flops) == (params, flops)
 
@@ -165,7 +171,10 @@ def test_protocol_decides_which_half_the_rates_are_of(
 ) -> None:
     stage = plan.stages[plan.candidates[0].key]
     put(store, stage, [0.0, 0.0, 0.0, 5.0], [4.0, 4.0, 4.0, 4.0])
-    paper, holdout = judge(stage, store, "paper"), judge(stage, store, "holdout")
+    paper, holdout = (
+        evaluation_of(read_scores(store, stage), "paper"),
+        evaluation_of(read_scores(store, stage), "holdout"),
+    )
     assert paper.auroc == holdout.auroc == 0.75
     assert paper.fpr == 0.25
     # The outlying normal image is in one half or in the other, whose two normals it halves.

@@ -44,7 +44,7 @@ KINDS = ("highest", "typical", "another typical")
 SiteOf = Callable[..., RunContext]
 
 
-def run(stage: Stage, site: RunContext, session: Any) -> dict[str, str]:
+def run(stage: Stage, context: RunContext, session: Any) -> dict[str, str]:
     return run_pack(Pack.of([stage]), context, World(), session)
 
 
@@ -58,13 +58,13 @@ def session(tmp_path: Path, folder_session: Any) -> Any:
 
 
 @pytest.fixture
-def site_of(teacher: PretrainedWeights, tmp_path: Path) -> SiteOf:
-    """A site with a store of its own, by its folder's name."""
+def context_of(teacher: PretrainedWeights, tmp_path: Path) -> SiteOf:
+    """A context with a store of its own, by its folder's name."""
 
     def make(images: ImageSet, name: str = "store", **changes: Any) -> RunContext:
         store = FolderStore(tmp_path / name)
         context = RunContext(store, lambda dataset: images, pretrained=lambda: teacher.state)
-        return replace(site, **changes)
+        return replace(context, **changes)
 
     return make
 
@@ -82,7 +82,7 @@ def on_digits(
     store = FolderStore(tmp_path_factory.mktemp("digits-store"))
     context = RunContext(store, lambda name: few_digits, pretrained=lambda: teacher.state)
     session = folder_session(tmp_path_factory.mktemp("digits-session") / "checkpoint")
-    assert run(stage, site, session) == {}
+    assert run(stage, context, session) == {}
     assert session.said == []
     return store, stage
 
@@ -246,13 +246,13 @@ def test_where_there_are_no_masks_none_is_shown(on_digits: tuple[FolderStore, St
 
 
 def test_layers_shown_are_those_that_are_distilled(
-    eca_plan: Callable[..., Plan], cloth: ImageSet, site_of: SiteOf, session: Any
+    eca_plan: Callable[..., Plan], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     layers = {"training_layers": [3, 5], "scoring_layers": [5]}
     plan = eca_plan(cloth, **layers, training={"epochs": 1, "batch_size": 8})
-    stage, site = student_of(plan), site_of(cloth)
-    assert run(stage, site, session) == {}
-    assert {tuple(one.layers) for one in read_shown(site.store, stage)} == {(3, 5)}
+    stage, context = student_of(plan), context_of(cloth)
+    assert run(stage, context, session) == {}
+    assert {tuple(one.layers) for one in read_shown(context.store, stage)} == {(3, 5)}
 
 
 def test_pixel_auroc_is_that_of_all_masked_images(
@@ -285,39 +285,39 @@ def test_a_stage_of_p_kdgan_shows_nothing(trained: Any) -> None:
 
 
 def test_without_memory_the_teacher_runs_live_and_says_what_to_set(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, site_of: SiteOf, session: Any
+    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     kept, stage = on_cloth
-    site = site_of(cloth, budget_bytes=0)
+    context = context_of(cloth, budget_bytes=0)
     handlers = list(logging.getLogger("kd_models").handlers)
-    assert run(stage, site, session) == {}
+    assert run(stage, context, session) == {}
     for line, split in zip(session.said, ("training", "test"), strict=True):
         assert line.startswith(f"{stage.title}: the teacher runs live on the {split} images")
         assert "resources.teacher_cache_gib" in line
     assert logging.getLogger("kd_models").handlers == handlers
     np.testing.assert_allclose(
-        read_scores(site.store, stage).scores, read_scores(kept, stage).scores, rtol=1e-3
+        read_scores(context.store, stage).scores, read_scores(kept, stage).scores, rtol=1e-3
     )
 
 
 def test_memory_for_one_split_alone_is_said_of_the_other(
-    eca_plan: Callable[..., Plan], cloth: ImageSet, site_of: SiteOf, session: Any
+    eca_plan: Callable[..., Plan], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     stage = student_of(eca_plan(cloth, training={"epochs": 1, "batch_size": 8}))
     # 8 images; at 32 x 32 layers 2 to 5 have 8192, 4096, 2048 and 512 values.
-    site = site_of(cloth, budget_bytes=8 * (8192 + 4096 + 2048 + 512) * 4)
-    assert run(stage, site, session) == {}
+    context = context_of(cloth, budget_bytes=8 * (8192 + 4096 + 2048 + 512) * 4)
+    assert run(stage, context, session) == {}
     (line,) = session.said
     assert "the teacher runs live on the test images" in line
 
 
 def test_a_pack_that_was_tried_out_first_says_so_too_and_once(
-    eca_plan: Callable[..., Plan], cloth: ImageSet, site_of: SiteOf, session: Any
+    eca_plan: Callable[..., Plan], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     plan = eca_plan(cloth, seeds=[0, 1], training={"epochs": 1, "batch_size": 8})
     (pack,) = plan.packs()
     assert len(pack.stages) == 2
-    assert run_pack(pack, site_of(cloth, budget_bytes=0), World(), session) == {}
+    assert run_pack(pack, context_of(cloth, budget_bytes=0), World(), session) == {}
     about = [line for line in session.said if "live on the training images" in line]
     assert len(about) == len(set(about)) > 0
 
@@ -329,7 +329,7 @@ def test_a_pack_that_was_tried_out_first_says_so_too_and_once(
 def test_a_run_killed_and_resumed_ends_in_the_same_bytes(
     eca_plan: Callable[..., Plan],
     cloth: ImageSet,
-    site_of: SiteOf,
+    context_of: SiteOf,
     folder_session: Any,
     killed: type[Exception],
     without_seconds: Callable[..., list[dict[str, float]]],
@@ -338,7 +338,7 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(
 ) -> None:
     stage = student_of(eca_plan(cloth))
     undisturbed, resumed = (
-        site_of(cloth, name, checkpoint_every=1, budget_bytes=cache_bytes)
+        context_of(cloth, name, checkpoint_every=1, budget_bytes=cache_bytes)
         for name in ("undisturbed", "resumed")
     )
     assert run(stage, undisturbed, folder_session(tmp_path / "unused")) == {}
@@ -378,23 +378,23 @@ def test_another_category_of_the_dataset_does_not_matter(
     eca_plan: Callable[..., Plan],
     cloth: ImageSet,
     on_cloth: tuple[FolderStore, Stage],
-    site_of: SiteOf,
+    context_of: SiteOf,
     session: Any,
 ) -> None:
     kept, _ = on_cloth
     own = {"cloth": cloth.fingerprint_of("cloth")}
     more = replace(cloth, fingerprint="f" * 64, class_fingerprints={**own, "wood": "0" * 64})
-    stage, site = student_of(eca_plan(cloth)), site_of(more)
-    assert run(stage, site, session) == {}
-    assert site.store.read(stage.key, NETWORKS) == kept.read(stage.key, NETWORKS)
+    stage, context = student_of(eca_plan(cloth)), context_of(more)
+    assert run(stage, context, session) == {}
+    assert context.store.read(stage.key, NETWORKS) == kept.read(stage.key, NETWORKS)
 
 
 def test_another_content_of_the_category_itself_is_refused(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, site_of: SiteOf, session: Any
+    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     _, stage = on_cloth
     other = replace(cloth, class_fingerprints={"cloth": "f" * 64})
-    failures = run(stage, site_of(other), session)
+    failures = run(stage, context_of(other), session)
     assert failures == {
         stage.key: f"DataError: dataset {stage.dataset} is not the one the sweep was "
         f"planned with (fingerprint ffffffffffff, planned {stage.fingerprint[:12]})"
@@ -402,41 +402,45 @@ def test_another_content_of_the_category_itself_is_refused(
 
 
 def test_seeds_and_placements_make_other_students(
-    eca_trained: Any, eca_plan: Callable[..., Plan], cloth: ImageSet, site_of: SiteOf, session: Any
+    eca_trained: Any,
+    eca_plan: Callable[..., Plan],
+    cloth: ImageSet,
+    context_of: SiteOf,
+    session: Any,
 ) -> None:
     (one, other), store = eca_trained.plan.stages.values(), eca_trained.store
     assert read_scores(store, one).scores.tolist() != read_scores(store, other).scores.tolist()
     stage = student_of(eca_plan(cloth, seeds=[1]))
-    site = site_of(cloth)
-    assert run(stage, site, session) == {}
-    assert site.store.read(stage.key, NETWORKS) != store.read(one.key, NETWORKS)
+    context = context_of(cloth)
+    assert run(stage, context, session) == {}
+    assert context.store.read(stage.key, NETWORKS) != store.read(one.key, NETWORKS)
 
 
 def test_maps_kept_in_half_precision_train_nearly_the_same(
     eca_plan: Callable[..., Plan],
     cloth: ImageSet,
     on_cloth: tuple[FolderStore, Stage],
-    site_of: SiteOf,
+    context_of: SiteOf,
     session: Any,
 ) -> None:
     kept, full = on_cloth
     plan = eca_plan(cloth, teacher={"weights": "random", "precision": "float16"})
-    stage, site = student_of(plan), site_of(cloth)
-    assert run(stage, site, session) == {}
-    assert site.store.read(stage.key, NETWORKS) != kept.read(full.key, NETWORKS)
+    stage, context = student_of(plan), context_of(cloth)
+    assert run(stage, context, session) == {}
+    assert context.store.read(stage.key, NETWORKS) != kept.read(full.key, NETWORKS)
     np.testing.assert_allclose(
-        read_scores(site.store, stage).scores, read_scores(kept, full).scores, rtol=0.02
+        read_scores(context.store, stage).scores, read_scores(kept, full).scores, rtol=0.02
     )
 
 
 def test_a_run_that_diverges_is_a_failure_with_a_reason(
-    eca_plan: Callable[..., Plan], cloth: ImageSet, site_of: SiteOf, session: Any
+    eca_plan: Callable[..., Plan], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     training = {"epochs": 2, "batch_size": 4, "lr": 1e30}
-    stage, site = student_of(eca_plan(cloth, training=training)), site_of(cloth)
-    failures = run(stage, site, session)
+    stage, context = student_of(eca_plan(cloth, training=training)), context_of(cloth)
+    failures = run(stage, context, session)
     assert failures[stage.key].startswith("Diverged: ")
-    assert not site.store.has(stage.key)
+    assert not context.store.has(stage.key)
 
 
 def test_captions_are_plain_json(on_cloth: tuple[FolderStore, Stage]) -> None:

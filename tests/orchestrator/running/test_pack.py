@@ -17,7 +17,8 @@ from kd_models.training.epochs import train_together
 from kd_models.training.world import World
 from orchestrator.planning.plan import Pack, Plan, Stage
 from orchestrator.running.context import RunContext
-from orchestrator.running.pack import _Shared, run_pack
+from orchestrator.running.inputs import PackInputs
+from orchestrator.running.pack import run_pack
 from orchestrator.running.stack import stack_size
 from orchestrator.store.base import Store
 from orchestrator.store.folder import MANIFEST, FolderStore
@@ -61,7 +62,7 @@ def session(tmp_path: Path, folder_session: Any) -> Any:
 
 
 @pytest.fixture
-def site(store: FolderStore, digits: ImageSet) -> RunContext:
+def context(store: FolderStore, digits: ImageSet) -> RunContext:
     return RunContext(store, lambda name: digits)
 
 
@@ -70,7 +71,7 @@ def chain(plan: Plan) -> list[Stage]:
     return [plan.stages[key] for key in plan.candidates[-1].stages]
 
 
-def run(stage: Stage, site: RunContext, session: Any) -> dict[str, str]:
+def run(stage: Stage, context: RunContext, session: Any) -> dict[str, str]:
     return run_pack(Pack.of([stage]), context, World(), session)
 
 
@@ -122,12 +123,12 @@ def test_history_has_one_row_per_epoch_with_every_term_and_auroc(trained: Any) -
 
 
 def test_aurocs_come_only_where_they_are_asked_for_and_at_the_end(
-    real_plan: Callable[..., Plan], site: RunContext, session: Any
+    real_plan: Callable[..., Plan], context: RunContext, session: Any
 ) -> None:
     stage = chain(real_plan(structures=["alone"], training={"epochs": 5, "batch_size": 64}))[0]
-    assert run(stage, replace(site, evaluate_every=2), session) == {}
+    assert run(stage, replace(context, evaluate_every=2), session) == {}
     evaluated = [
-        row["epoch"] for row in read_history(site.store, stage) if row.keys() & AUROCS == AUROCS
+        row["epoch"] for row in read_history(context.store, stage) if row.keys() & AUROCS == AUROCS
     ]
     assert evaluated == [2, 4, 5]
     assert not any(row.keys() & AUROCS for row in session.reported[::2][:2])
@@ -225,33 +226,33 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped_bit_for_bit(
 def test_without_a_checkpoint_a_killed_run_starts_again_and_ends_the_same(
     trained: Any,
     real_plan: Callable[..., Plan],
-    site: RunContext,
+    context: RunContext,
     folder_session: Any,
     killed: type[Exception],
     tmp_path: Path,
 ) -> None:
     teacher = chain(trained.plan)[0]
     with pytest.raises(killed):
-        run(teacher, site, folder_session(tmp_path / "c", stop_after=1))
+        run(teacher, context, folder_session(tmp_path / "c", stop_after=1))
     again = folder_session(tmp_path / "c")
-    assert run(teacher, site, again) == {}
+    assert run(teacher, context, again) == {}
     assert [row["epoch"] for row in again.reported] == [1, 2]
-    assert site.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
+    assert context.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
 
 
 def test_checkpoints_come_when_due_but_not_after_the_last_epoch(
-    real_plan: Callable[..., Plan], site: RunContext, session: Any
+    real_plan: Callable[..., Plan], context: RunContext, session: Any
 ) -> None:
     training = {"epochs": 4, "batch_size": 64}
     stage = chain(real_plan(structures=["alone"], training=training))[0]
-    assert run(stage, replace(site, checkpoint_every=2), session) == {}
+    assert run(stage, replace(context, checkpoint_every=2), session) == {}
     assert session.saves == 1
     assert (session.folder / f"{stage.key}.pt").exists()
 
 
 def test_a_checkpoint_of_another_stage_is_not_this_ones(
     real_plan: Callable[..., Plan],
-    site: RunContext,
+    context: RunContext,
     folder_session: Any,
     killed: type[Exception],
     tmp_path: Path,
@@ -260,7 +261,7 @@ def test_a_checkpoint_of_another_stage_is_not_this_ones(
         chain(real_plan(structures=["alone"], seeds=[seed], normal_classes=[1]))[0]
         for seed in (0, 1)
     ]
-    eager = replace(site, checkpoint_every=1)
+    eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
         run(stages[0], eager, folder_session(tmp_path / "c", stop_after=1))
     session = folder_session(tmp_path / "c")
@@ -287,21 +288,21 @@ def test_a_stage_in_the_store_is_not_trained_again(
     assert manifest == {key: trained.store.read(key, NETWORKS) for key in manifest}
 
 
-def test_a_corrupt_stage_is_trained_again(trained: Any, site: RunContext, session: Any) -> None:
+def test_a_corrupt_stage_is_trained_again(trained: Any, context: RunContext, session: Any) -> None:
     teacher = chain(trained.plan)[0]
-    copy(trained.store, site.store, teacher)  # type: ignore[arg-type]
-    (path,) = site.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
+    copy(trained.store, context.store, teacher)  # type: ignore[arg-type]
+    (path,) = context.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
-    assert run(teacher, site, session) == {}
+    assert run(teacher, context, session) == {}
     assert len(session.reported) == 2
-    assert site.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
+    assert context.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
 
 
 # Packs
 
 
 @pytest.fixture
-def pack(real_plan: Callable[..., Plan], site: RunContext, session: Any) -> Pack:
+def pack(real_plan: Callable[..., Plan], context: RunContext, session: Any) -> Pack:
     """Students of two classes with two weightings each, whose teachers are in the store."""
     plan = real_plan(
         normal_classes=[0, 1],
@@ -318,24 +319,26 @@ def scores_of(store: Store, pack: Pack) -> list[Any]:
 
 
 def test_stages_of_a_pack_are_stored_as_if_each_had_been_trained_alone(
-    pack: Pack, site: RunContext, tmp_path: Path, folder_session: Any
+    pack: Pack, context: RunContext, tmp_path: Path, folder_session: Any
 ) -> None:
     assert len(pack.stages) == 4
     other = FolderStore(tmp_path / "other")
     for parent in pack.parents:
-        other.write(parent, {name: site.store.read(parent, name) for name in (NETWORKS, IDENTITY)})
+        other.write(
+            parent, {name: context.store.read(parent, name) for name in (NETWORKS, IDENTITY)}
+        )
     for stage in pack.stages:
         session = folder_session(tmp_path / stage.key)
-        assert run(stage, replace(site, store=other), session) == {}
+        assert run(stage, replace(context, store=other), session) == {}
     session = folder_session(tmp_path / "together")
     assert run_pack(pack, context, World(), session) == {}
     for stage in pack.stages:
-        check_identity(site.store, stage)
-        one, alone = (read_networks(store, stage.key) for store in (site.store, other))
+        check_identity(context.store, stage)
+        one, alone = (read_networks(store, stage.key) for store in (context.store, other))
         assert {n: set(w) for n, w in one.items()} == {n: set(w) for n, w in alone.items()}
-        rows, expected = (read_history(store, stage) for store in (site.store, other))
+        rows, expected = (read_history(store, stage) for store in (context.store, other))
         assert [row.keys() for row in rows] == [row.keys() for row in expected]
-    found, expected = scores_of(site.store, pack), scores_of(other, pack)
+    found, expected = scores_of(context.store, pack), scores_of(other, pack)
     for mine, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=2e-2)
     assert len({tuple(scores) for scores in found}) == 4
@@ -343,7 +346,7 @@ def test_stages_of_a_pack_are_stored_as_if_each_had_been_trained_alone(
 
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_set_lanes_are_used(
-    lanes: int, pack: Pack, site: RunContext, session: Any, monkeypatch: pytest.MonkeyPatch
+    lanes: int, pack: Pack, context: RunContext, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
 
@@ -351,13 +354,13 @@ def test_set_lanes_are_used(
         sizes.append(len(trainings))
         return train_together(trainings, *arguments, **named)
 
-    monkeypatch.setattr("orchestrator.running.pack.fit_pack", counted)
-    assert run_pack(pack, replace(site, lanes=lanes), World(), session) == {}
+    monkeypatch.setattr("orchestrator.running.stack.train_together", counted)
+    assert run_pack(pack, replace(context, lanes=lanes), World(), session) == {}
     assert sizes == {1: [1] * 4, 3: [2, 2]}[lanes]
 
 
 def test_a_fixed_teacher_sees_a_class_once_for_all_lanes(
-    pack: Pack, site: RunContext, session: Any, monkeypatch: pytest.MonkeyPatch
+    pack: Pack, context: RunContext, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
     targets = GanLearner.targets
@@ -373,12 +376,12 @@ def test_a_fixed_teacher_sees_a_class_once_for_all_lanes(
 
 def test_a_killed_pack_goes_on_from_its_checkpoint(
     pack: Pack,
-    site: RunContext,
+    context: RunContext,
     folder_session: Any,
     killed: type[Exception],
     tmp_path: Path,
 ) -> None:
-    eager = replace(site, checkpoint_every=1)
+    eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
         run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=3))
     again = folder_session(tmp_path / "c")
@@ -391,7 +394,7 @@ def test_a_killed_pack_goes_on_from_its_checkpoint(
 
 def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
     real_plan: Callable[..., Plan],
-    site: RunContext,
+    context: RunContext,
     folder_session: Any,
     killed: type[Exception],
     tmp_path: Path,
@@ -399,7 +402,7 @@ def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
     training = {"epochs": 3, "batch_size": 32}
     weights = [{"con": 1e39}, {}, {"enc": 2.0}]
     (pack,) = real_plan(structures=["alone"], loss_weights=weights, training=training).packs()
-    eager = replace(site, checkpoint_every=1)
+    eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
         run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
     session = folder_session(tmp_path / "c")
@@ -410,50 +413,50 @@ def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
 
 
 def test_how_many_to_train_at_once_is_measured(
-    real_plan: Callable[..., Plan], site: RunContext, session: Any
+    real_plan: Callable[..., Plan], context: RunContext, session: Any
 ) -> None:
     recipe = {"epochs": 60, "batch_size": 64}
     plan = real_plan(structures=["alone"], seeds=list(range(6)), training=recipe)
-    shared = _Shared(site, World())
-    assert 1 <= stack_size(list(plan.stages.values()), shared) <= 6
-    assert stack_size(list(plan.stages.values())[:1], shared) == 1
+    inputs = PackInputs(context, World())
+    assert 1 <= stack_size(list(plan.stages.values()), context, inputs, World()) <= 6
+    assert stack_size(list(plan.stages.values())[:1], context, inputs, World()) == 1
     short = real_plan(structures=["alone"], seeds=list(range(6)))
-    assert stack_size(list(short.stages.values()), shared) == 6
+    assert stack_size(list(short.stages.values()), context, inputs, World()) == 6
 
 
 # Failures
 
 
 def test_a_run_that_diverges_is_a_failure_with_a_reason(
-    real_plan: Callable[..., Plan], site: RunContext, session: Any
+    real_plan: Callable[..., Plan], context: RunContext, session: Any
 ) -> None:
     training = {"epochs": 3, "batch_size": 32, "lr": 1e20}
     stage = chain(real_plan(structures=["alone"], training=training))[0]
-    failures = run(stage, site, session)
+    failures = run(stage, context, session)
     assert failures.keys() == {stage.key}
     assert failures[stage.key].startswith("Diverged: ")
     assert "not finite" in failures[stage.key]
-    assert not site.store.has(stage.key)
+    assert not context.store.has(stage.key)
 
 
 def test_one_stages_failure_keeps_no_other_from_being_trained(
-    real_plan: Callable[..., Plan], site: RunContext, session: Any
+    real_plan: Callable[..., Plan], context: RunContext, session: Any
 ) -> None:
     plan = real_plan(structures=["alone"], loss_weights=[{"con": 1e39}, {}])
     bad, good = plan.stages.values()
-    failures = run_pack(Pack((bad, good)), context, World(), session)
+    failures = run_pack(Pack.of([bad, good]), context, World(), session)
     assert failures.keys() == {bad.key}
     assert "loss/0" in failures[bad.key]
-    assert not site.store.has(bad.key)
-    assert site.store.has(good.key)
+    assert not context.store.has(bad.key)
+    assert context.store.has(good.key)
 
 
 def test_another_dataset_than_the_planned_one_is_refused(
-    trained: Any, site: RunContext, digits: ImageSet, session: Any
+    trained: Any, context: RunContext, digits: ImageSet, session: Any
 ) -> None:
     teacher = chain(trained.plan)[0]
     other = replace(digits, fingerprint="f" * 64)
-    failures = run(teacher, replace(site, images=lambda name: other), session)
+    failures = run(teacher, replace(context, images=lambda name: other), session)
     assert failures == {
         teacher.key: "DataError: dataset digits is not the one the sweep was planned with "
         f"(fingerprint ffffffffffff, planned {teacher.fingerprint[:12]})"
@@ -462,45 +465,45 @@ def test_another_dataset_than_the_planned_one_is_refused(
 
 
 def test_a_missing_parent_is_a_failure_that_names_it(
-    trained: Any, site: RunContext, session: Any
+    trained: Any, context: RunContext, session: Any
 ) -> None:
     teacher, first, _ = chain(trained.plan)
-    assert run(first, site, session) == {
+    assert run(first, context, session) == {
         first.key: f"CorruptStage: parent stage {teacher.key} is not in the store"
     }
 
 
 def test_a_corrupt_parent_is_a_failure_that_names_the_file(
-    trained: Any, site: RunContext, session: Any
+    trained: Any, context: RunContext, session: Any
 ) -> None:
     teacher, first, _ = chain(trained.plan)
-    copy(trained.store, site.store, teacher)  # type: ignore[arg-type]
-    (path,) = site.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
+    copy(trained.store, context.store, teacher)  # type: ignore[arg-type]
+    (path,) = context.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
-    failures = run(first, site, session)
+    failures = run(first, context, session)
     assert failures.keys() == {first.key}
     assert failures[first.key].startswith(f"CorruptStage: {path} is not what")
 
 
 def test_too_few_images_for_the_task_are_a_failure(
-    trained: Any, site: RunContext, digits: ImageSet, session: Any
+    trained: Any, context: RunContext, digits: ImageSet, session: Any
 ) -> None:
     teacher = chain(trained.plan)[0]
     novel = digits.test.labels != 0
     test = replace(digits.test, images=digits.test.images[novel], labels=digits.test.labels[novel])
     gone = replace(digits, test=test)
-    failures = run(teacher, replace(site, images=lambda name: gone), session)
+    failures = run(teacher, replace(context, images=lambda name: gone), session)
     assert "0 normal test images" in failures[teacher.key]
 
 
 def test_what_may_not_happen_again_is_raised_rather_than_reported(
-    trained: Any, site: RunContext, session: Any
+    trained: Any, context: RunContext, session: Any
 ) -> None:
     def lost(name: str) -> ImageSet:
         raise ConnectionError(name)
 
     with pytest.raises(ConnectionError):
-        run(chain(trained.plan)[0], replace(site, images=lost), session)
+        run(chain(trained.plan)[0], replace(context, images=lost), session)
 
 
 @dataclass(frozen=True)
@@ -518,7 +521,7 @@ def test_what_another_worker_cannot_read_fails_the_stage_here_too(
     (stage, *_) = real_plan().stages.values()
     session = folder_session(tmp_path / "checkpoint")
     context = RunContext(store, lambda name: digits)
-    failures = run_pack(Pack.of([stage]), site, BesideOneThatCannotRead(), session)
+    failures = run_pack(Pack.of([stage]), context, BesideOneThatCannotRead(), session)
     assert failures == {stage.key: "DataError: in another worker: the folder is not there"}
     assert not store.has(stage.key)
     assert session.reported == []

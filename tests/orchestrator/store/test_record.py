@@ -21,12 +21,12 @@ from orchestrator.store.record import (
     IDENTITY,
     NETWORKS,
     SCORES,
-    TestScores,
+    ScoredSplit,
     check_identity,
     read_history,
     read_networks,
     read_scores,
-    to_test_scores,
+    to_scored_split,
     write_stage,
 )
 
@@ -41,7 +41,7 @@ def stage(plan_of: Callable[..., Plan]) -> Stage:
     return list(plan_of().stages.values())[-1]
 
 
-SCORED = TestScores(
+SCORED = ScoredSplit(
     np.array([0.1, 1 / 3, 5e-324]), np.array([False, True, True]), np.array([4, 9, 9])
 )
 
@@ -88,7 +88,7 @@ def test_scores_come_back_bit_for_bit(
     labels: np.ndarray,
 ) -> None:
     store = FolderStore(tmp_path_factory.mktemp("store"))
-    write_stage(store, stage, {}, TestScores(scores, novel, labels), [])
+    write_stage(store, stage, {}, ScoredSplit(scores, novel, labels), [])
     found = read_scores(store, stage)
     for name, array in (("scores", scores), ("novel", novel), ("labels", labels)):
         assert getattr(found, name).dtype == array.dtype
@@ -105,8 +105,8 @@ def test_the_identity_lies_beside_what_it_is_the_identity_of(
 
 def test_a_wrong_identity_is_shown_field_by_field(store: FolderStore, stage: Stage) -> None:
     recipe = stage.recipe.model_copy(update={"lr": 0.5})
-    config = stage.config.model_copy(update={"recipe": recipe, "seed": 7})
-    other = Stage(config, "elsewhere", stage.parents)
+    trained = replace(stage.trained, recipe=recipe)
+    other = replace(stage, trained=trained, seed=7, fingerprint="elsewhere")
     files = {IDENTITY: canonical_json(other.identity).encode()}
     store.write(stage.key, files)
     with pytest.raises(CorruptStage) as caught:
@@ -151,7 +151,7 @@ def test_what_is_not_there_is_a_key_error(store: FolderStore, stage: Stage) -> N
 
 def test_scores_of_a_network_become_arrays_of_double() -> None:
     scores = torch.tensor([0.25, 3.0], requires_grad=True)
-    found = to_test_scores(scores, torch.tensor([False, True]), torch.tensor([0, 5]))
+    found = to_scored_split(scores, torch.tensor([False, True]), torch.tensor([0, 5]))
     assert found.scores.dtype == np.float64
     assert found.scores.tolist() == [0.25, 3.0]
     assert found.novel.tolist() == [False, True]

@@ -24,7 +24,7 @@ from kd_models.package import Package, PackageError
 from kd_models.training.world import World
 from orchestrator.planning.plan import Pack, Plan
 from orchestrator.planning.spec import StorageSpec
-from orchestrator.reporting.results import candidate_result
+from orchestrator.reporting.results import candidate_result, stage_result
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store.base import Store
@@ -377,6 +377,8 @@ def test_images_whose_names_are_not_utf8_are_logged_too(
         [tracker.experiment_id], filter_string=f"tags.stage_key = '{stage.key}'"
     )
     assert run.data.tags["reason"] == r"\udce0 $0 cannot be read"
-    tracker.finish_stage(stage, candidate_result(plan, plan.candidates[0], store))
+    tracker.finish_stage(
+        stage_result(stage, store, "holdout"), candidate_result(plan, plan.candidates[0], store)
+    )
     pictures = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"heatmaps.png", "layers.png"} <= pictures

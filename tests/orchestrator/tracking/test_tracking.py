@@ -18,11 +18,18 @@ import torch
 import yaml
 
 from kd_models.data import ImageSet, one_class
+from kd_models.evaluation.protocol import Protocol
 from kd_models.package import Package
 from orchestrator.planning.plan import Plan, Stage
 from orchestrator.planning.spec import StorageSpec
-from orchestrator.reporting.results import CandidateResult, candidate_result, judge
+from orchestrator.reporting.results import (
+    CandidateResult,
+    candidate_result,
+    evaluation_of,
+    stage_result,
+)
 from orchestrator.reporting.tables import candidates_table, render_plain
+from orchestrator.store.base import Store
 from orchestrator.store.record import read_history, read_scores
 from orchestrator.tracking.client import TrackingError, connect
 from orchestrator.tracking.registry import Limits, choose, fetch, finished_candidates, register
@@ -77,6 +84,16 @@ def stages(plan: Plan) -> Iterator[Stage]:
     return iter(plan.stages.values())
 
 
+def finish(
+    tracker: Tracker,
+    store: Store,
+    stage: Stage,
+    candidate: CandidateResult | None = None,
+    protocol: Protocol = "holdout",
+) -> None:
+    tracker.finish_stage(stage_result(stage, store, protocol), candidate)
+
+
 def teacher_of(plan: Plan) -> Stage:
     return next(stages(plan))
 
@@ -98,7 +115,7 @@ def test_the_sweeps_own_run_holds_its_settings(logged: Any) -> None:
     run = logged.runs[""]
     assert run.data.tags.items() >= {"role": "sweep", "sweep": "tiny", "method": "pkdgan"}.items()
     text = logged.client.download_artifacts(run.info.run_id, "sweep.yaml")
-    assert yaml.safe_load(Path(text).read_text()) == logged.plan.spec.model_dump(mode="json")
+    assert yaml.safe_load(Path(text).read_text()) == logged.plan.spec.as_written()
 
 
 def test_every_stage_has_one_run_below_the_sweeps(logged: Any) -> None:
@@ -163,10 +180,10 @@ def test_every_term_and_auroc_of_every_epoch_is_a_metric(logged: Any) -> None:
 
 def test_final_metrics_are_those_of_the_stored_scores(logged: Any) -> None:
     teacher = teacher_of(logged.plan)
-    teacher_auroc = judge(teacher, logged.store, "paper").auroc
+    teacher_auroc = evaluation_of(read_scores(logged.store, teacher), "paper").auroc
     for key, stage in logged.plan.stages.items():
         metrics = logged.runs[key].data.metrics
-        found = judge(stage, logged.store, "holdout")
+        found = evaluation_of(read_scores(logged.store, stage), "holdout")
         for name in ("auroc", "val_auroc", "test_auroc", "threshold", "gmean", "fpr", "fnr"):
             assert metrics[name] == getattr(found, name), name
         assert (metrics["params"], metrics["flops"]) == (49722, 76416)
@@ -296,7 +313,7 @@ def test_a_half_logged_stage_is_finished_after_a_restart(
     tracker.log_epochs(stage, read_history(trained.store, stage)[:1])
     assert runs(tracker)[stage.key].info.status == "RUNNING"
     restarted, _ = sweep()
-    restarted.finish_stage(stage, None)
+    finish(restarted, trained.store, stage)
     run = runs(restarted)[stage.key]
     assert run.info.status == "FINISHED"
     points = connect(storage.mlflow_uri).get_metric_history(run.info.run_id, "auroc")
@@ -325,24 +342,29 @@ def test_another_protocol_is_logged_over_the_first(
 ) -> None:
     tracker, plan = sweep()
     stage = teacher_of(plan)
-    tracker.finish_stage(stage, None)
+    finish(tracker, trained.store, stage)
     paper = plan.spec.evaluation.model_copy(update={"protocol": "paper"})
     restarted, _ = sweep(evaluation=paper)
-    restarted.finish_stage(stage, None)
+    finish(restarted, trained.store, stage, protocol="paper")
     run = runs(restarted)[stage.key]
     assert run.data.tags["complete"] == "paper"
-    found = judge(stage, trained.store, "paper")
+    found = evaluation_of(read_scores(trained.store, stage), "paper")
     assert run.data.metrics["gmean"] == found.gmean
-    assert run.data.metrics["gmean"] != judge(stage, trained.store, "holdout").gmean
+    assert (
+        run.data.metrics["gmean"]
+        != evaluation_of(read_scores(trained.store, stage), "holdout").gmean
+    )
 
 
 def test_two_sweeps_with_the_same_stage_each_have_a_run(
-    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
 ) -> None:
     first, plan = sweep()
     second, _ = sweep(name="another-sweep")
     for tracker in (first, second):
-        tracker.finish_stage(teacher_of(plan), None)
+        finish(tracker, trained.store, teacher_of(plan))
         assert runs(tracker).keys() == {"", teacher_of(plan).key}
 
 
@@ -357,9 +379,9 @@ def test_a_stage_that_becomes_a_candidate_gets_its_package(
     kdgan_2, _ = plan.candidates
     small = replace(plan, candidates=plan.candidates[1:])
     stage = plan.stages[kdgan_2.key]
-    Tracker(small, trained.store, storage).finish_stage(stage, None)
+    finish(Tracker(small, trained.store, storage), trained.store, stage)
     tracker, plan = sweep()
-    tracker.finish_stage(stage, candidate_result(plan, kdgan_2, trained.store))
+    finish(tracker, trained.store, stage, candidate_result(plan, kdgan_2, trained.store))
     run = runs(tracker)[stage.key]
     assert run.data.tags["role"] == "candidate"
     assert "difference_to_teacher" in run.data.metrics
@@ -383,12 +405,12 @@ def test_a_stage_of_one_sweep_that_is_a_candidate_of_another_gets_its_package(
     for tracker in (smaller, larger):
         tracker.log_epochs(stage, read_history(trained.store, stage)[:1])
     if first_ends:
-        smaller.finish_stage(stage, None)
+        finish(smaller, trained.store, stage)
         larger.log_epochs(stage, read_history(trained.store, stage))
-        larger.finish_stage(stage, result)
+        finish(larger, trained.store, stage, result)
     else:
-        larger.finish_stage(stage, result)
-        smaller.finish_stage(stage, None)
+        finish(larger, trained.store, stage, result)
+        finish(smaller, trained.store, stage)
     run = runs(larger)[stage.key]
     assert (run.data.tags["role"], run.info.status) == ("candidate", "FINISHED")
     assert run.data.tags["complete"] == "holdout"
@@ -449,6 +471,7 @@ def test_a_stage_that_failed_and_then_finished_is_no_failure_any_more(
     sweep: Callable[..., tuple[Tracker, Plan]],
     runs: Callable[[Tracker], dict[str, Any]],
     reopened: bool,
+    trained: Any,
 ) -> None:
     """Trained in another try, or (not reopened) by another sweep with the same store."""
     tracker, plan = sweep()
@@ -457,7 +480,7 @@ def test_a_stage_that_failed_and_then_finished_is_no_failure_any_more(
     restarted, _ = sweep()
     if reopened:
         restarted.reopen(stage)
-    restarted.finish_stage(stage, None)
+    finish(restarted, trained.store, stage)
     run = runs(restarted)[stage.key]
     assert run.info.status == "FINISHED"
     assert run.data.tags.get("status") not in ("failed", "running")
@@ -465,15 +488,17 @@ def test_a_stage_that_failed_and_then_finished_is_no_failure_any_more(
 
 
 def test_a_finished_stage_that_was_trained_again_is_finished_again(
-    sweep: Callable[..., tuple[Tracker, Plan]], runs: Callable[[Tracker], dict[str, Any]]
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
 ) -> None:
     """Its files in the store were damaged, so a re-run of the sweep trains it again."""
     tracker, plan = sweep()
     stage = teacher_of(plan)
-    tracker.finish_stage(stage, None)
+    finish(tracker, trained.store, stage)
     restarted, _ = sweep()
     restarted.reopen(stage)
-    restarted.finish_stage(stage, None)
+    finish(restarted, trained.store, stage)
     assert runs(restarted)[stage.key].info.status == "FINISHED"
 
 
@@ -632,9 +657,9 @@ def test_a_stage_that_another_sweep_of_this_name_logs_is_logged_once(
     assert len(history) > 1
     for tracker in (first, second):
         tracker.log_epochs(stage, history[:1])
-    second.finish_stage(stage, None)  # before the first has logged all
+    finish(second, trained.store, stage)  # before the first has logged all
     first.log_epochs(stage, history)
-    first.finish_stage(stage, None)
+    finish(first, trained.store, stage)
     run = runs(first)[stage.key]
     client = connect(storage.mlflow_uri)
     for name in run.data.metrics:
@@ -648,11 +673,12 @@ def test_what_another_sweep_finished_stays_finished(
     sweep: Callable[..., tuple[Tracker, Plan]],
     runs: Callable[[Tracker], dict[str, Any]],
     ends: str,
+    trained: Any,
 ) -> None:
     """The pack of one starts, and waits for the other's, which is done by then."""
     (first, plan), (second, _) = sweep(), sweep()
     stage = teacher_of(plan)
-    first.finish_stage(stage, None)
+    finish(first, trained.store, stage)
     if ends == "started":
         second.reopen(stage)
     else:

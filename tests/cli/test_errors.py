@@ -1,4 +1,4 @@
-"""Whatever goes wrong ends a job with one line that says what to do."""
+"""Whatever goes wrong ends a kd with one line that says what to do."""
 
 import errno
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from kd_models.data import DataError
-from orchestrator.cli import in_words
+from orchestrator.cli.answers import in_words
 from orchestrator.console import console
 from orchestrator.errors import UserError
 
@@ -42,8 +42,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("broken")
-def test_an_error_that_is_not_ours_ends_in_a_line_too(job: Callable[..., Any]) -> None:
-    ended = job("score", "x", "digits", "--json")
+def test_an_error_that_is_not_ours_ends_in_a_line_too(kd: Callable[..., Any]) -> None:
+    ended = kd("score", "x", "digits", "--json")
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert ended.stderr.splitlines() == [
         "error: RuntimeError: the disk is on fire; run it again with --debug to see where it "
@@ -52,8 +52,8 @@ def test_an_error_that_is_not_ours_ends_in_a_line_too(job: Callable[..., Any]) -
 
 
 @pytest.mark.usefixtures("broken")
-def test_debug_shows_where_it_arose(job: Callable[..., Any]) -> None:
-    ended = job("score", "x", "digits", "--debug")
+def test_debug_shows_where_it_arose(kd: Callable[..., Any]) -> None:
+    ended = kd("score", "x", "digits", "--debug")
     assert ended.exit_code == 2
     assert "Traceback" in ended.stderr
     assert "in fail" in ended.stderr
@@ -61,13 +61,13 @@ def test_debug_shows_where_it_arose(job: Callable[..., Any]) -> None:
 
 
 def test_an_interrupted_job_says_how_to_go_on(
-    job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    kd: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kd_models.package.Package.load", interrupt)
-    ended = job("score", "x", "digits")
+    ended = kd("score", "x", "digits")
     assert ended.exit_code == 130
     assert ended.stderr.splitlines() == ["interrupted; the same command goes on from here"]
 
@@ -76,13 +76,13 @@ def test_an_interrupted_job_says_how_to_go_on(
     "arguments", [("choose", "some"), ("download", "some", "here"), ("score", "STUDENT", "digits")]
 )
 def test_a_home_that_is_none_is_said_in_our_words(
-    job: Callable[..., Any],
+    kd: Callable[..., Any],
     student: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
 ) -> None:
     monkeypatch.setenv("KD_HOME", "/a?b")
-    ended = job(*(str(student) if part == "STUDENT" else part for part in arguments))
+    ended = kd(*(str(student) if part == "STUDENT" else part for part in arguments))
     assert ended.exit_code == 2
     assert ended.stderr.splitlines() == [
         "error: root is '/a?b': what follows the question mark is no part of a database's name; "
@@ -91,22 +91,22 @@ def test_a_home_that_is_none_is_said_in_our_words(
 
 
 def test_a_home_that_is_none_does_not_matter_where_none_is_needed(
-    job: Callable[..., Any], student: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+    kd: Callable[..., Any], student: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KD_HOME", "/a?b")
-    assert job("score", student, images).exit_code == 0
-    assert job("score", student, "digits", "--data", images).exit_code == 0
+    assert kd("score", student, images).exit_code == 0
+    assert kd("score", student, "digits", "--data", images).exit_code == 0
 
 
 @pytest.mark.parametrize("unreadable", ["stop", "skip"])
 def test_a_name_commands_no_terminal_and_breaks_no_line(
-    job: Callable[..., Any], student: Path, tmp_path: Path, unreadable: str
+    kd: Callable[..., Any], student: Path, tmp_path: Path, unreadable: str
 ) -> None:
     folder = tmp_path / "a\nb\x1b[31m"
     folder.mkdir()
     (folder / "x\x9b\u202e.png").write_bytes(b"none")
     Image.new("L", (4, 4)).save(folder / "y\r.png")
-    ended = job("score", student, folder, "--unreadable", unreadable)
+    ended = kd("score", student, folder, "--unreadable", unreadable)
     assert r"a\u000ab\u001b[31m/x\u009b\u202e.png cannot be read as an image" in ended.stderr
     said = ended.stdout + ended.stderr
     assert said.replace("\n", "").replace("\t", "").isprintable()

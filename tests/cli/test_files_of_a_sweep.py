@@ -45,21 +45,21 @@ Job = Callable[..., Any]
 
 
 @pytest.fixture(params=["dry run", "run"])
-def refused(request: pytest.FixtureRequest, job: Job, file: Path) -> Callable[..., str]:
+def refused(request: pytest.FixtureRequest, kd: Job, file: Path) -> Callable[..., str]:
     """Runs the sweep with settings overridden, which it refuses to start; returns what it says."""
 
     def run(*settings: str) -> str:
         overrides = [part for setting in settings for part in ("--set", setting)]
         dry = ["--dry-run"] if request.param == "dry run" else []
-        ended = job("sweep", file, *overrides, *dry)
+        ended = kd("sweep", file, *overrides, *dry)
         assert (ended.exit_code, ended.stdout) == (2, "")
         return str(ended.stderr)
 
     return run
 
 
-def test_a_sound_tree_is_planned_without_a_word(job: Job, file: Path) -> None:
-    ended = job("sweep", file, "--dry-run", "--json")
+def test_a_sound_tree_is_planned_without_a_word(kd: Job, file: Path) -> None:
+    ended = kd("sweep", file, "--dry-run", "--json")
     assert (ended.exit_code, ended.answer["candidates"]) == (0, 1)
     assert "warning" not in ended.stderr
 
@@ -88,40 +88,40 @@ def test_more_workers_than_images_are_found_before_anything_starts(
 
 
 def test_an_image_over_the_limit_names_the_setting_that_lifts_it(
-    refused: Callable[..., str], job: Job, file: Path
+    refused: Callable[..., str], kd: Job, file: Path
 ) -> None:
     assert "max_megapixels" in refused("max_megapixels=0.0001")
-    assert job("sweep", file, "--dry-run", "--set", "max_megapixels=0.001").exit_code == 0
+    assert kd("sweep", file, "--dry-run", "--set", "max_megapixels=0.001").exit_code == 0
 
 
 def test_classes_that_cannot_be_trained_are_told_all_at_once(
-    job: Job, file: Path, tmp_path: Path, noise: Callable[..., np.ndarray]
+    kd: Job, file: Path, tmp_path: Path, noise: Callable[..., np.ndarray]
 ) -> None:
     for name, novel in (("01", 1), ("02", 2), ("03", 1)):
         for part, count in (("train/good", 2), ("test/good", 2), ("test/dent", novel)):
             for number in range(count):
                 save(tmp_path / "tree" / name / part / f"{number}.png", noise())
     tree = f"datasets=['mvtec:{tmp_path}/tree']"
-    ended = job("sweep", file, "--dry-run", "--set", tree)
+    ended = kd("sweep", file, "--dry-run", "--set", tree)
     assert ended.exit_code == 2
     assert "normal class 01: 1 novel" in ended.stderr
     assert "normal class 03: 1 novel" in ended.stderr
     assert "leave such classes out of normal_classes" in ended.stderr
-    ended = job("sweep", file, "--dry-run", "--set", tree, "--set", "normal_classes=[02]", "--json")
+    ended = kd("sweep", file, "--dry-run", "--set", tree, "--set", "normal_classes=[02]", "--json")
     assert (ended.exit_code, ended.answer["candidates"]) == (0, 1)
-    ended = job("sweep", file, "--dry-run", "--set", tree, "--set", "normal_classes=[2]")
+    ended = kd("sweep", file, "--dry-run", "--set", tree, "--set", "normal_classes=[2]")
     assert ended.exit_code == 2
     assert "class 2 may mean 02, or the one with index 2; put the name in quotes" in ended.stderr
 
 
 def test_what_looks_wrong_is_said_with_numbers_and_an_example(
-    job: Job, file: Path, parts: Path, noise: Callable[..., np.ndarray]
+    kd: Job, file: Path, parts: Path, noise: Callable[..., np.ndarray]
 ) -> None:
     for number in range(3):
         save(parts / f"train/normal/{number}.png", noise(4096, np.uint16))
     save(parts / "test/novel/1.png", noise(60000, np.uint16))
     save(parts / "test/defect" / os.fsdecode(b"\xff.png"), noise())
-    ended = job("sweep", file, "--dry-run")
+    ended = kd("sweep", file, "--dry-run")
     assert ended.exit_code == 0
     lines = [line for line in ended.stderr.splitlines() if line.startswith("warning: ")]
     assert [line.removeprefix(f"warning: folder:{parts}: ") for line in lines] == [

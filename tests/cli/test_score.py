@@ -39,9 +39,9 @@ def score_of(student: Path, path: Path) -> float:
 # Images
 
 
-def test_one_image(job: Callable[..., Any], student: Path, images: Path) -> None:
+def test_one_image(kd: Callable[..., Any], student: Path, images: Path) -> None:
     path = images / "a.png"
-    ended = job("score", student, path, "--json")
+    ended = kd("score", student, path, "--json")
     assert ended.exit_code == 0
     assert ended.answer == {
         "threshold": 0.0,
@@ -58,9 +58,9 @@ def test_one_image(job: Callable[..., Any], student: Path, images: Path) -> None
 
 
 def test_a_folder_is_scored_with_its_sub_folders_in_order(
-    job: Callable[..., Any], student: Path, images: Path
+    kd: Callable[..., Any], student: Path, images: Path
 ) -> None:
-    rows = job("score", student, images, "--json").answer["images"]
+    rows = kd("score", student, images, "--json").answer["images"]
     paths = [images / "a.png", images / "b.jpg", images / "more/c.bmp"]
     assert [row["image"] for row in rows] == [str(path) for path in paths]
     for row, path in zip(rows, paths, strict=True):
@@ -68,17 +68,17 @@ def test_a_folder_is_scored_with_its_sub_folders_in_order(
 
 
 def test_a_score_at_the_threshold_is_novel_and_one_below_is_normal(
-    job: Callable[..., Any],
+    kd: Callable[..., Any],
     student: Path,
     student_at: Callable[[float], Path],
     images: Path,
 ) -> None:
     found = {
         row["image"]: row["score"]
-        for row in job("score", student, images, "--json").answer["images"]
+        for row in kd("score", student, images, "--json").answer["images"]
     }
     middle = sorted(found.values())[1]
-    answer = job("score", student_at(middle), images, "--json").answer
+    answer = kd("score", student_at(middle), images, "--json").answer
     assert (answer["threshold"], answer["novel"], answer["normal"]) == (middle, 2, 1)
     verdicts = {row["image"]: row["verdict"] for row in answer["images"]}
     assert verdicts == {
@@ -87,9 +87,9 @@ def test_a_score_at_the_threshold_is_novel_and_one_below_is_normal(
 
 
 def test_for_a_person_there_is_a_line_for_every_image(
-    job: Callable[..., Any], student: Path, images: Path
+    kd: Callable[..., Any], student: Path, images: Path
 ) -> None:
-    ended = job("score", student, images)
+    ended = kd("score", student, images)
     assert ended.exit_code == 0
     lines = ended.stdout.splitlines()
     assert len(lines) == 4
@@ -98,20 +98,20 @@ def test_for_a_person_there_is_a_line_for_every_image(
 
 
 def test_an_unreadable_image_stops_the_run_and_is_named(
-    job: Callable[..., Any], student: Path, images: Path
+    kd: Callable[..., Any], student: Path, images: Path
 ) -> None:
     (images / "b.jpg").write_bytes(b"\xff\xd8 cut short")
-    ended = job("score", student, images, "--json")
+    ended = kd("score", student, images, "--json")
     assert ended.exit_code == 2
     assert ended.stdout == ""
     assert f"error: {images}/b.jpg cannot be read as an image" in ended.stderr
 
 
 def test_an_unreadable_image_is_skipped_and_named_where_that_is_asked_for(
-    job: Callable[..., Any], student: Path, images: Path
+    kd: Callable[..., Any], student: Path, images: Path
 ) -> None:
     (images / "b.jpg").write_bytes(b"\xff\xd8 cut short")
-    ended = job("score", student, images, "--unreadable", "skip", "--json")
+    ended = kd("score", student, images, "--unreadable", "skip", "--json")
     assert ended.exit_code == 0
     names = [row["image"] for row in ended.answer["images"]]
     assert names == [str(images / "a.png"), str(images / "more/c.bmp")]
@@ -119,24 +119,24 @@ def test_an_unreadable_image_is_skipped_and_named_where_that_is_asked_for(
 
 
 def test_a_folder_of_unreadable_images_has_nothing_to_score(
-    job: Callable[..., Any], student: Path, tmp_path: Path
+    kd: Callable[..., Any], student: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/x.png").write_bytes(b"?")
-    ended = job("score", student, tmp_path / "bad", "--unreadable", "skip")
+    ended = kd("score", student, tmp_path / "bad", "--unreadable", "skip")
     assert ended.exit_code == 2
     assert f"none of the 1 images in {tmp_path}/bad can be read" in ended.stderr
 
 
-def test_a_folder_without_images(job: Callable[..., Any], student: Path, tmp_path: Path) -> None:
+def test_a_folder_without_images(kd: Callable[..., Any], student: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    ended = job("score", student, tmp_path / "empty")
+    ended = kd("score", student, tmp_path / "empty")
     assert ended.exit_code == 2
     assert f"there is no image in {tmp_path}/empty" in ended.stderr
 
 
-def test_unreadable_is_stop_or_skip(job: Callable[..., Any], student: Path, images: Path) -> None:
-    ended = job("score", student, images, "--unreadable", "ignore")
+def test_unreadable_is_stop_or_skip(kd: Callable[..., Any], student: Path, images: Path) -> None:
+    ended = kd("score", student, images, "--unreadable", "ignore")
     assert ended.exit_code == 2
     assert "--unreadable ignore: expected stop or skip" in ended.stderr
 
@@ -145,7 +145,7 @@ def test_unreadable_is_stop_or_skip(job: Callable[..., Any], student: Path, imag
 
 
 def test_a_dataset_is_scored_on_its_test_split_with_the_students_class(
-    job: Callable[..., Any],
+    kd: Callable[..., Any],
     student: Path,
     student_at: Callable[[float], Path],
     tmp_path: Path,
@@ -153,7 +153,7 @@ def test_a_dataset_is_scored_on_its_test_split_with_the_students_class(
     task = one_class(load("digits", tmp_path), "3", image_size=32, channels=1)
     scores = Package.load(student).score(task.test).double().numpy()
     threshold = float(sorted(scores)[len(scores) // 2])
-    ended = job("score", student_at(threshold), "digits", "--json")
+    ended = kd("score", student_at(threshold), "digits", "--json")
     assert ended.exit_code == 0
     answer = ended.answer
     assert [row["image"] for row in answer["images"]] == [str(n) for n in range(len(scores))]
@@ -167,7 +167,7 @@ def test_a_dataset_is_scored_on_its_test_split_with_the_students_class(
 
 
 def test_a_folder_dataset_names_its_images_and_skips_where_asked(
-    job: Callable[..., Any], student: Path, tmp_path: Path
+    kd: Callable[..., Any], student: Path, tmp_path: Path
 ) -> None:
     config = json.loads((student / "config.json").read_text())
     config |= {"dataset": "folder:/elsewhere", "normal_class": "normal"}
@@ -181,10 +181,10 @@ def test_a_folder_dataset_names_its_images_and_skips_where_asked(
             level = 40 * n + 10 * len(part)
             Image.new("L", (8, 8), level).save(tree / part / f"{n}.png")
     (tree / "test/novel/bad.png").write_bytes(b"?")
-    stopped = job("score", own, f"folder:{tree}", "--json")
+    stopped = kd("score", own, f"folder:{tree}", "--json")
     assert stopped.exit_code == 2
     assert f"{tree}/test/novel/bad.png" in stopped.stderr
-    ended = job("score", own, f"folder:{tree}", "--unreadable", "skip", "--json")
+    ended = kd("score", own, f"folder:{tree}", "--unreadable", "skip", "--json")
     assert [row["image"] for row in ended.answer["images"]] == [
         "test/normal/0.png",
         "test/normal/1.png",
@@ -194,8 +194,8 @@ def test_a_folder_dataset_names_its_images_and_skips_where_asked(
 
 
 @pytest.mark.parametrize("name", ["digts", "nothing.png"])
-def test_neither_image_nor_dataset(job: Callable[..., Any], student: Path, name: str) -> None:
-    ended = job("score", student, name)
+def test_neither_image_nor_dataset(kd: Callable[..., Any], student: Path, name: str) -> None:
+    ended = kd("score", student, name)
     assert ended.exit_code == 2
     assert f"no dataset '{name}'; expected one of digits, " in ended.stderr
 
@@ -203,21 +203,21 @@ def test_neither_image_nor_dataset(job: Callable[..., Any], student: Path, name:
 # Packages
 
 
-def test_a_folder_that_is_no_package(job: Callable[..., Any], images: Path, tmp_path: Path) -> None:
-    ended = job("score", tmp_path, images)
+def test_a_folder_that_is_no_package(kd: Callable[..., Any], images: Path, tmp_path: Path) -> None:
+    ended = kd("score", tmp_path, images)
     assert ended.exit_code == 2
     assert f"error: {tmp_path} is no student's package: config.json is missing" in ended.stderr
-    assert "jobs/download.py makes one" in ended.stderr
+    assert "kd download makes one" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
 def test_a_damaged_package(
-    job: Callable[..., Any], student: Path, images: Path, tmp_path: Path, name: str
+    kd: Callable[..., Any], student: Path, images: Path, tmp_path: Path, name: str
 ) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(student, damaged)
     (damaged / name).write_bytes((damaged / name).read_bytes()[:100])
-    ended = job("score", damaged, images)
+    ended = kd("score", damaged, images)
     assert ended.exit_code == 2
     assert f"error: {damaged} is damaged: " in ended.stderr
 
@@ -231,7 +231,7 @@ def test_a_damaged_package(
     ],
 )
 def test_images_of_more_bits_than_the_student_was_trained_with_are_said(
-    job: Callable[..., Any], student: Path, tmp_path: Path, depth: int | None, line: str | None
+    kd: Callable[..., Any], student: Path, tmp_path: Path, depth: int | None, line: str | None
 ) -> None:
     package = Package.load(student)
     prepared = package.config.preprocessing.model_copy(update={"depth": depth})
@@ -245,11 +245,11 @@ def test_images_of_more_bits_than_the_student_was_trained_with_are_said(
             values = np.full((8, 8), level, dtype=np.uint16)
             values[:4] = 9
             Image.fromarray(values).save(tree / part / f"{level}.png")
-    ended = job("score", tmp_path / "package", tree / "test/novel", "--json")
+    ended = kd("score", tmp_path / "package", tree / "test/novel", "--json")
     assert ended.exit_code == 0
     assert (ended.stderr == "") if line is None else (line in ended.stderr)
     # As a dataset they are read alike, whatever its own training images have in use.
-    of_dataset = job("score", tmp_path / "package", f"folder:{tree}", "--json")
+    of_dataset = kd("score", tmp_path / "package", f"folder:{tree}", "--json")
     scores = [[row["score"] for row in e.answer["images"]] for e in (ended, of_dataset)]
     assert scores[0] == pytest.approx(scores[1][2:])
     assert ("no image that the student was trained with" in of_dataset.stderr) == (depth is None)

@@ -69,11 +69,11 @@ def pictures(folder: Path) -> dict[str, Image.Image]:
 
 
 def test_every_image_of_a_folder_has_a_picture(
-    job: Callable[..., Any], eca_student: Path, images: Path, tmp_path: Path
+    kd: Callable[..., Any], eca_student: Path, images: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "new" / "maps"
-    plain = job("score", eca_student, images, "--json").answer
-    ended = job("score", eca_student, images, "--heatmaps", place, "--json")
+    plain = kd("score", eca_student, images, "--json").answer
+    ended = kd("score", eca_student, images, "--heatmaps", place, "--json")
     assert ended.exit_code == 0
     assert ended.answer == plain
     found = pictures(place)
@@ -86,20 +86,20 @@ def test_every_image_of_a_folder_has_a_picture(
 
 
 def test_one_image_has_one_picture(
-    job: Callable[..., Any], eca_student: Path, images: Path, tmp_path: Path
+    kd: Callable[..., Any], eca_student: Path, images: Path, tmp_path: Path
 ) -> None:
-    ended = job("score", eca_student, images / "more/c.bmp", "--heatmaps", tmp_path / "maps")
+    ended = kd("score", eca_student, images / "more/c.bmp", "--heatmaps", tmp_path / "maps")
     assert ended.exit_code == 0
     assert set(pictures(tmp_path / "maps")) == {"c.bmp.png"}
 
 
 def test_a_dataset_with_masks_is_judged_by_its_pixels_too(
-    job: Callable[..., Any], eca_student: Path, tree: Path, tmp_path: Path
+    kd: Callable[..., Any], eca_student: Path, tree: Path, tmp_path: Path
 ) -> None:
     name = f"mvtec:{tree}"
-    plain = job("score", eca_student, name, "--json").answer
+    plain = kd("score", eca_student, name, "--json").answer
     assert not plain.keys() & {"pixel_auroc", "pro"}
-    ended = job("score", eca_student, name, "--heatmaps", tmp_path / "maps", "--json")
+    ended = kd("score", eca_student, name, "--heatmaps", tmp_path / "maps", "--json")
     assert ended.exit_code == 0
     answer = ended.answer
     data = one_class(load(name, tmp_path), "cloth", image_size=32, channels=3)
@@ -117,27 +117,27 @@ def test_a_dataset_with_masks_is_judged_by_its_pixels_too(
 
 
 def test_for_a_person_the_metrics_are_words(
-    job: Callable[..., Any], eca_student: Path, tree: Path, tmp_path: Path
+    kd: Callable[..., Any], eca_student: Path, tree: Path, tmp_path: Path
 ) -> None:
-    ended = job("score", eca_student, f"mvtec:{tree}", "--heatmaps", tmp_path / "maps")
+    ended = kd("score", eca_student, f"mvtec:{tree}", "--heatmaps", tmp_path / "maps")
     assert ended.exit_code == 0
     assert "pixel_auroc 0." in ended.stdout
     assert "pro 0." in ended.stdout
 
 
 def test_a_student_of_p_kdgan_has_heat_maps_as_well(
-    job: Callable[..., Any], student: Path, images: Path, tmp_path: Path
+    kd: Callable[..., Any], student: Path, images: Path, tmp_path: Path
 ) -> None:
-    ended = job("score", student, images, "--heatmaps", tmp_path / "maps")
+    ended = kd("score", student, images, "--heatmaps", tmp_path / "maps")
     assert ended.exit_code == 0
     assert set(pictures(tmp_path / "maps")) == {"a.png.png", "b.jpg.png", "more/c.bmp.png"}
 
 
 def test_a_file_in_place_of_the_folder_is_a_mistake(
-    job: Callable[..., Any], student: Path, images: Path, tmp_path: Path
+    kd: Callable[..., Any], student: Path, images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("mine")
-    ended = job("score", student, images, "--heatmaps", tmp_path / "taken")
+    ended = kd("score", student, images, "--heatmaps", tmp_path / "taken")
     assert ended.exit_code == 2
     assert str(tmp_path / "taken") in ended.stderr
     assert (tmp_path / "taken").read_text() == "mine"

@@ -1,9 +1,7 @@
-"""Jobs, run in this process: to start one costs seconds."""
+"""Commands, run in this process: to start one costs seconds."""
 
-import importlib.util
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,12 @@ from typer.testing import CliRunner
 
 from kd_models.methods.pkdgan.step import GanDetector, NetworkConfig
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
-
-JOBS = Path(__file__).parents[2] / "jobs"
+from orchestrator.cli import app
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended and what it said."""
+    """How a command ended and what it said."""
 
     exit_code: int
     stdout: str
@@ -49,26 +46,17 @@ def a_home_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     # Debian's copy would make what is there depend on the machine.
     monkeypatch.setattr("kd_models.data.idx_sets.DEBIAN_FASHION_MNIST", tmp_path / "nowhere")
     yield
-    # Jobs prepare the environment of the Ray that they would start.
+    # Commands prepare the environment of the Ray that they would start.
     os.environ.clear()
     os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
-def job() -> Callable[..., Ended]:
-    """Runs ``jobs/NAME.py`` with arguments."""
+def kd() -> Callable[..., Ended]:
+    """Runs a command of ``kd`` with arguments."""
 
     def run(name: str, *arguments: object) -> Ended:
-        module = f"job_{name}"
-        if module not in sys.modules:
-            spec = importlib.util.spec_from_file_location(module, JOBS / f"{name}.py")
-            assert spec is not None
-            assert spec.loader is not None
-            sys.modules[module] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[module])
-        result = CliRunner().invoke(
-            sys.modules[module].app, [str(argument) for argument in arguments]
-        )
+        result = CliRunner().invoke(app, [name, *map(str, arguments)])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Ended(result.exit_code, result.stdout, result.stderr)

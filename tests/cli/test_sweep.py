@@ -24,9 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy i
 
 
 @pytest.fixture
-def dry_run(job: Callable[..., Any]) -> Callable[..., Any]:
+def dry_run(kd: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: object) -> Any:
-        return job("sweep", *arguments, "--dry-run")
+        return kd("sweep", *arguments, "--dry-run")
 
     return run
 
@@ -130,7 +130,7 @@ def test_what_the_store_has_is_not_to_be_trained(
 )
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
 def test_a_mistake_in_the_file_ends_with_2_before_anything_starts(
-    job: Callable[..., Any],
+    kd: Callable[..., Any],
     file: Path,
     tmp_path: Path,
     changes: dict[str, Any],
@@ -138,7 +138,7 @@ def test_a_mistake_in_the_file_ends_with_2_before_anything_starts(
     dry: list[str],
 ) -> None:
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **changes}))
-    ended = job("sweep", file, "--json", *dry)
+    ended = kd("sweep", file, "--json", *dry)
     assert ended.exit_code == 2
     assert ended.stdout == ""
     assert "error: " in ended.stderr
@@ -189,10 +189,10 @@ def test_no_such_file(dry_run: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_written_is_said_before_anything_starts(
-    job: Callable[..., Any], file: Path, tmp_path: Path
+    kd: Callable[..., Any], file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("a file")
-    ended = job("sweep", file, "--set", f"storage.store={tmp_path}/taken/store")
+    ended = kd("sweep", file, "--set", f"storage.store={tmp_path}/taken/store")
     assert ended.exit_code == 2
     assert f"the store {tmp_path}/taken/store cannot be written" in ended.stderr
     assert "a" not in experiments(tmp_path / "home/mlflow.db")

@@ -13,23 +13,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from mlflow import MlflowClient
 from PIL import Image
 
 from kd_models.names import original
 from kd_models.package import Package
-from kd_models.training.world import World
-from orchestrator.planning.plan import Pack, Plan, make_plan
-from orchestrator.planning.prepare import facts_of, load_datasets
-from orchestrator.planning.sweep_file import read_spec
-from orchestrator.reporting.report import write_report
-from orchestrator.reporting.results import candidate_result, collect
-from orchestrator.running.context import RunContext
-from orchestrator.running.pack import run_pack
-from orchestrator.store.folder import FolderStore
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.registry import Limits, choose, fetch, finished_candidates, register
-from orchestrator.tracking.runs import Tracker
 
 pytestmark = [  # of MLflow's own making
     pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy is deprecated"),
@@ -69,20 +58,8 @@ def changed_environment(**values: str) -> Any:
         yield
 
 
-class NoCheckpoints:
-    """A session that keeps nothing."""
-
-    @contextmanager
-    def checkpoint(self) -> Any:
-        yield None
-
-    def save(self, write: object) -> None: ...
-    def report(self, stage: object, rows: object) -> None: ...
-    def say(self, line: str) -> None: ...
-
-
-def trained(root: Path, tree: Path) -> tuple[Plan, FolderStore]:
-    """A plan of every category below ``tree``, by a sweep file, trained for one epoch."""
+def swept(kd: Callable[..., Any], root: Path, tree: Path) -> Any:
+    """The answer of a sweep over every category below ``tree``, each trained for one epoch."""
     file = root / "a.yaml"
     file.write_text(
         json.dumps(  # which YAML reads too, with every character escaped
@@ -95,25 +72,9 @@ def trained(root: Path, tree: Path) -> tuple[Plan, FolderStore]:
             }
         )
     )
-    spec = read_spec(file)
-    images = load_datasets(spec, lambda line: None)
-    plan = make_plan(spec, facts_of(images))
-    store = FolderStore(spec.storage.store_path)
-    context = RunContext(
-        store, {loaded.name: loaded for loaded in images.values()}.__getitem__, lanes=64
-    )
-    for pack in plan.packs():
-        assert run_pack(Pack.of(pack.stages), context, World(), NoCheckpoints()) == {}
-    return plan, store
-
-
-def logged(plan: Plan, store: FolderStore) -> MlflowClient:
-    tracker = Tracker(plan, store, plan.spec.storage)
-    tracker.start_sweep()
-    for key, stage in plan.stages.items():
-        tracker.finish_stage(stage, candidate_result(plan, plan.candidate_of[key], store))
-    tracker.finish_sweep(collect(plan, store, {}, {}))
-    return connect(plan.spec.storage.mlflow_uri)
+    ended = kd("sweep", file, "--executor", "inline", "--report", root / "report", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    return ended.answer
 
 
 @settings(
@@ -124,7 +85,7 @@ def logged(plan: Plan, store: FolderStore) -> MlflowClient:
 )
 @given(st.sets(NAMES, min_size=3, max_size=3), NAMES, NAMES)
 def test_any_name_goes_from_the_tree_to_a_score(
-    job: Callable[..., Any], names: set[str], place: str, image: str
+    kd: Callable[..., Any], names: set[str], place: str, image: str
 ) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -132,13 +93,12 @@ def test_any_name_goes_from_the_tree_to_a_score(
     ):
         root, tree = Path(folder), Path(folder, "data", place)
         write_tree(tree, sorted(names), image)
-        plan, store = trained(root, tree)
+        answer = swept(kd, root, tree)
         # Distinct categories are distinct candidates, under their own names.
-        assert {original(candidate.normal_class) for candidate in plan.candidates} == names
-        client = logged(plan, store)
+        assert {original(row["normal_class"]) for row in answer["candidates"]} == names
+        client = connect(answer["tracking_uri"])
         runs = finished_candidates(client, "any")
         assert {original(run.data.tags["normal_class"]) for run in runs} == names
-        write_report(collect(plan, store, {}, {}), "holdout", root / "report")
         rows = json.loads((root / "report/candidates.json").read_bytes())["candidates"]
         assert {original(row["normal_class"]) for row in rows} == names
         assert (root / "report/candidates.txt").read_text().count("\n") == 4 + len(names) + 1
@@ -150,33 +110,34 @@ def test_any_name_goes_from_the_tree_to_a_score(
         register(client, "any", choice)
         package = fetch(client, model, root / "mine")
         assert package.config.normal_class == choice.normal_class
-        whole = job("score", root / "mine", f"mvtec:{tree}", "--json").answer
+        whole = kd("score", root / "mine", f"mvtec:{tree}", "--json").answer
         category = original(choice.normal_class)
         found = {row["image"]: row["score"] for row in whole["images"]}
         assert found.keys() == {
             f"{category}/test/{part}/{name}.png" for part in ("good", "dent") for name in (image, 1)
         }
         test = tree / category / "test"
-        ended = job("score", root / "mine", test, "--json", "--heatmaps", root / "maps")
+        ended = kd("score", root / "mine", test, "--json", "--heatmaps", root / "maps")
         for row in ended.answer["images"]:
             assert Path(row["image"]).is_file()
             assert row["score"] == pytest.approx(
                 found[f"{category}/test/{Path(row['image']).relative_to(test)}"], rel=1e-4
             )
         assert len(list((root / "maps").rglob("*.png"))) == len(found)
-        lines = job("score", root / "mine", test).stdout.splitlines()
+        lines = kd("score", root / "mine", test).stdout.splitlines()
         assert [original(line.split("\t")[2]) for line in lines[:-1]] == [
             row["image"] for row in ended.answer["images"]
         ]
 
 
-def test_a_student_of_one_category_is_not_that_of_another(tmp_path: Path) -> None:
+def test_a_student_of_one_category_is_not_that_of_another(
+    kd: Callable[..., Any], tmp_path: Path
+) -> None:
     """Two names without an ASCII letter were two versions of one model, the second of both."""
     with changed_environment(KD_HOME=str(tmp_path / "home")):
         names = ["螺丝", "螺母", "🔩", "⚙", os.fsdecode(b"\xff"), os.fsdecode(b"\xfe")]
         write_tree(tmp_path / "tree", names, "0")
-        plan, store = trained(tmp_path, tmp_path / "tree")
-        client = logged(plan, store)
+        client = connect(swept(kd, tmp_path, tmp_path / "tree")["tracking_uri"])
         choices = choose(finished_candidates(client, "any"), Limits())
         for choice in choices[:2]:
             register(client, "any", choice)
