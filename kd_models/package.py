@@ -119,8 +119,7 @@ class Package:
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise PackageError(
-                    f"{folder} is no student's package: {name} is missing; "
-                    "kd download makes one"
+                    f"{folder} is no student's package: {name} is missing; kd download makes one"
                 )
         try:
             config = PackageConfig.model_validate_json((folder / CONFIG).read_bytes())

@@ -1,14 +1,14 @@
-"""Which pack may start next. Pure; the searcher is its thin Ray coat."""
+"""Which pack may start next. Pure: executors ask it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from orchestrator.planning.plan import Pack
+from orchestrator.planning.plan import Pack, Stage
 
 
 @dataclass
 class Schedule:
-    """Releases packs when their parents are finished; never those below a failure.
+    """Releases packs when their parents are finished, without the stages below a failure.
 
     Args:
         packs: what is left to train, parents before children.
@@ -61,8 +61,15 @@ class Schedule:
     def _skip_descendants(self) -> None:
         # Parents come before children, so one pass reaches every generation.
         for key, pack in list(self._waiting.items()):
-            lost = [p for p in sorted(pack.parents) if p in self.failed or p in self.skipped]
-            if lost:
-                origin = self.skipped.get(lost[0], lost[0])
-                self.skipped |= {stage.key: origin for stage in pack.stages}
+            left = tuple(stage for stage in pack.stages if not self._is_lost(stage))
+            if left:
+                self._waiting[key] = replace(pack, stages=left)
+            else:
                 del self._waiting[key]
+
+    def _is_lost(self, stage: Stage) -> bool:
+        """Return whether a parent of a stage is lost; if so, the stage is skipped."""
+        lost = [p for p in stage.parents if p in self.failed or p in self.skipped]
+        if lost:
+            self.skipped[stage.key] = self.skipped.get(lost[0], lost[0])
+        return bool(lost)

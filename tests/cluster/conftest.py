@@ -71,7 +71,7 @@ class Home:
         return {file.parent.name: file.read_bytes() for file in files}
 
     def checkpoints(self, key: str) -> list[Path]:
-        return list((self.path / "ray/train" / key).glob("checkpoint_*"))
+        return list((self.path / "runs/train" / key).glob("checkpoint_*"))
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class PackSearcher(Searcher):
             return None
         self._packs[trial_id] = pack
         self._listener.pack_started(pack)
-        return {"pack": pack.key}
+        return {"pack": pack.key, "stages": [stage.key for stage in pack.stages]}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

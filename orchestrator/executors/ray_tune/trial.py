@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +82,8 @@ class TrialContext:
     progress: "ActorHandle[Any]"
 
 
-def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
-    """Train the pack ``config["pack"]`` (a Tune function).
+def trial(config: Mapping[str, Any], context: TrialContext) -> dict[str, str]:
+    """Train the ``config["stages"]`` of the pack ``config["pack"]`` (a Tune function).
 
     Returns:
         Under ``failures``, as JSON, the reasons of its failed stages by key.
@@ -92,7 +92,8 @@ def trial(config: Mapping[str, str], context: TrialContext) -> dict[str, str]:
 
     for name, value in TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
-    pack, store = context.packs[config["pack"]], context.context.store
+    whole, store = context.packs[config["pack"]], context.context.store
+    pack = replace(whole, stages=tuple(s for s in whole.stages if s.key in config["stages"]))
 
     def say(line: str) -> None:
         context.progress.post.remote(ProgressEvent(pack.key, line=line))

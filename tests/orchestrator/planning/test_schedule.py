@@ -74,7 +74,14 @@ def test_any_sweep_comes_to_its_end(
         assert running, "nothing runs, nothing can start, and yet it is not over"
         if len(running) < concurrent:
             idle = {p.key for p in packs} - set(started)
-            ready = [p for p in packs if p.key in idle and p.parents <= trained]
+            lost = schedule.failed.keys() | schedule.skipped.keys()
+            ready = [
+                pack
+                for pack in packs
+                if pack.key in idle
+                and (left := [s for s in pack.stages if not lost & set(s.parents)])
+                and {parent for stage in left for parent in stage.parents} <= trained
+            ]
             assert not ready, "a place is free and a pack could start"
         ended = running.pop(data.draw(st.integers(0, len(running) - 1)))
         failures = {stage.key: f"why {stage.key}" for stage in ended.stages if stage.key in doomed}
@@ -82,7 +89,9 @@ def test_any_sweep_comes_to_its_end(
         schedule.finish(ended.key, failures)
 
     failed, skipped = failed_and_skipped(packs, doomed)
-    assert sorted(started) == sorted(p.key for p in packs if p.stages[0].key not in skipped)
+    assert sorted(started) == sorted(
+        pack.key for pack in packs if {stage.key for stage in pack.stages} - skipped
+    )
     assert schedule.failed == {key: f"why {key}" for key in failed}
     assert schedule.skipped.keys() == skipped
     assert set(schedule.skipped.values()) <= failed
@@ -92,15 +101,14 @@ def test_any_sweep_comes_to_its_end(
 
 
 def failed_and_skipped(packs: list[Pack], doomed: set[str]) -> tuple[set[str], set[str]]:
-    """What must become of all: a pack with a lost parent is lost, all others run."""
+    """What must become of all: a stage with a lost parent is lost, all others run."""
     failed: set[str] = set()
     skipped: set[str] = set()
-    for pack in packs:
-        keys = {stage.key for stage in pack.stages}
-        if pack.parents & (failed | skipped):
-            skipped |= keys
-        else:
-            failed |= keys & doomed
+    for stage in (stage for pack in packs for stage in pack.stages):
+        if set(stage.parents) & (failed | skipped):
+            skipped.add(stage.key)
+        elif stage.key in doomed:
+            failed.add(stage.key)
     return failed, skipped
 
 
@@ -110,6 +118,20 @@ def test_finished_parents_that_are_not_among_the_packs_hold_nobody_up(
     teacher = stage_of("teacher")
     student = Pack.of([stage_of("student", teacher)])
     assert Schedule([student], 1).start_next() == student
+
+
+def test_a_lost_parent_takes_its_own_lane_of_a_pack_along_and_no_other(
+    stage_of: Callable[..., Stage],
+) -> None:
+    good, bad = stage_of("good"), stage_of("bad")
+    parents, children = Pack.of([good, bad]), [stage_of("of good", good), stage_of("of bad", bad)]
+    schedule = Schedule([parents, Pack.of(children)], 1)
+    schedule.start_next()
+    schedule.finish(parents.key, {bad.key: "NaN"})
+    left = schedule.start_next()
+    assert left is not None
+    assert (left.key, left.stages) == (Pack.of(children).key, (children[0],))
+    assert schedule.skipped == {children[1].key: bad.key}
 
 
 def test_nothing_to_do_is_over_at_once() -> None:

@@ -276,7 +276,7 @@ def test_a_package_that_lacks_a_file_names_it(copied: Path, name: str) -> None:
         Package.load(copied)
     assert str(caught.value).startswith(f"{copied} is ")
     assert f"{name} is missing" in str(caught.value)
-    assert "jobs/download.py" in str(caught.value)
+    assert "kd download" in str(caught.value)
 
 
 def test_another_teacher_is_refused(copied: Path, teacher: PretrainedWeights) -> None:

@@ -462,7 +462,7 @@ def test_an_unknown_name_is_answered_with_those_there_are(registered: Any, tmp_p
 def test_where_nothing_is_registered_the_job_that_does_it_is_named(
     clean_registry: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(RegistryError, match=r"none; jobs/choose\.py registers them"):
+    with pytest.raises(RegistryError, match=r"none; kd choose registers them"):
         fetch(clean_registry, "tiny.digits.0", tmp_path / "student")
 
 
