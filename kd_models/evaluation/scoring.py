@@ -14,17 +14,28 @@ _PIXELS = 256 * 32 * 32
 class Scorer(nn.Module):
     """Images (B, C, S, S) in [-1, 1] to novelty scores (B,).
 
-    ``forward(x, targets)`` uses the teacher's outputs in ``targets`` (``Learner.scoring_targets``)
-    in place of running the teacher.
+    Where the score is more than the student's output, a method overrides ``forward``.
 
-    ``student`` is the network that was trained, ``teacher`` what must be deployed beside it, if
-    anything.
+    Args:
+        student: the network that was trained.
+        teacher: what must be deployed beside it, if anything.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None = None) -> None:
         super().__init__()
         self.student = student
         self.teacher = teacher
+
+    def forward(self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return the novelty scores (B,): the student's output, unless a method overrides this.
+
+        Args:
+            x_BCSS: the images.
+            targets: the teacher's outputs for them (``Learner.scoring_targets``), used in place
+                of running the teacher.
+        """
+        scores: Tensor = self.student(x_BCSS)
+        return scores
 
     def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
         """Return by distillation layer, each (B, H, W), what the student sees, what the teacher

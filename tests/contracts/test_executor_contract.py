@@ -110,7 +110,9 @@ def test_executors_come_to_the_same(tmp_path: Path) -> None:
 
 
 def test_an_unknown_executor_is_answered_with_those_there_are() -> None:
-    with pytest.raises(ExecutorError, match="the executors are ray, inline; did you mean inline?"):
+    with pytest.raises(
+        ExecutorError, match=r"the executors are ray, inline; did you mean inline\?"
+    ):
         open_executor("inlin")
 
 
@@ -214,5 +216,5 @@ def test_what_one_process_cannot_do_is_said_at_once(
 
 
 def test_inline_has_no_address() -> None:
-    with pytest.raises(ExecutorError, match="it has no address 127.0.0.1:1"):
+    with pytest.raises(ExecutorError, match=r"it has no address 127\.0\.0\.1:1"):
         open_executor("inline", "127.0.0.1:1")

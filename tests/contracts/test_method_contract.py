@@ -1,0 +1,223 @@
+"""What every method does, built in or from elsewhere, and one from elsewhere end to end."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import kd_models
+import orchestrator
+from kd_models.data import dataset_row
+from kd_models.methods import registry
+from kd_models.methods.base import Method, PackContext, PretrainedWeights, Step
+from kd_models.methods.registry import MethodError, method_of, methods
+from kd_models.training.world import World
+from kd_models.values import Value
+from orchestrator.planning.sweep_file import method_settings
+
+OUTSIDE = Path(__file__).with_name("outside_method")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=list(methods()))
+def method(request: pytest.FixtureRequest) -> Method:
+    return methods()[request.param]
+
+
+@pytest.fixture
+def weights(method: Method, tmp_path: Path) -> PretrainedWeights | None:
+    return method.read_pretrained("random", tmp_path, False) if method.read_pretrained else None
+
+
+@pytest.fixture
+def steps(method: Method, weights: PretrainedWeights | None) -> list[Step]:
+    """The steps of the method's example for the digits."""
+    settings = method_settings(method.name, ())
+    identity = weights.sha256 if weights else ""
+    variants = list(settings.variants(dataset_row("digits"), identity))
+    assert variants
+    return [step for variant in variants for step, _ in variant.steps]
+
+
+def images_for(step: Step, size: int = 32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(6, step.detector.channels, size, size, generator=generator) * 2 - 1
+
+
+def test_a_learner_from_its_own_weights_scores_alike(
+    steps: list[Step], weights: PretrainedWeights | None
+) -> None:
+    """What is stored and deployed is state dicts by name: nothing else may matter."""
+    for step in steps:
+        context = PackContext(weights.state if weights and step.pretrained else None)
+        one, other = step.learner(0, context), step.learner(1, context)
+        assert step.scored in one.trained
+        networks = {name: network.state_dict() for name, network in one.trained.items()}
+        other.load(networks)
+        x = images_for(step)
+        expected = one.score(x, World())
+        assert expected.shape == (6,)
+        torch.testing.assert_close(other.score(x, World()), expected)
+        deployed = step.detector.scorer()
+        deployed.load(networks[step.scored], weights.state if weights else None)
+        with torch.no_grad():
+            torch.testing.assert_close(deployed.eval()(x), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_seed_decides_the_initial_weights(
+    steps: list[Step], weights: PretrainedWeights | None
+) -> None:
+    for step in steps:
+        context = PackContext(weights.state if weights and step.pretrained else None)
+        first, same, other = (
+            torch.cat(
+                [
+                    p.flatten()
+                    for n in step.learner(s, context).trained.values()
+                    for p in n.parameters()
+                ]
+            )
+            for s in (0, 0, 1)
+        )
+        assert torch.equal(first, same)
+        assert not torch.equal(first, other)
+
+
+def test_a_detector_is_read_again_from_json(steps: list[Step]) -> None:
+    class Holder(Value):
+        detector: registry.AnyDetector
+
+    for step in steps:
+        holder = Holder(detector=step.detector)
+        assert Holder.model_validate_json(holder.model_dump_json()) == holder
+
+
+def test_steps_of_a_lane_group_have_networks_of_one_shape(
+    steps: list[Step], weights: PretrainedWeights | None
+) -> None:
+    for step in steps:
+        context = PackContext(weights.state if weights and step.pretrained else None)
+        one, other = step.learner(0, context), step.lane_group.learner(1, context)
+        assert shapes_of(one.trained) == shapes_of(other.trained)
+        assert step.lane_group.lane_group == step.lane_group
+
+
+def shapes_of(networks: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{name}/{key}": tensor.shape
+        for name, network in networks.items()
+        for key, tensor in network.state_dict().items()
+    }
+
+
+def test_no_method_is_named_outside_its_folder() -> None:
+    names = re.compile("|".join(methods()))
+    for package in (kd_models, orchestrator):
+        for path in Path(package.__path__[0]).rglob("*.py"):
+            own = any(f"methods/{name}/" in path.as_posix() for name in methods())
+            assert own or not names.search(path.read_text()), path
+
+
+# From elsewhere
+
+
+class Point:
+    """An entry point that offers something."""
+
+    def __init__(self, name: str, offer: Any) -> None:
+        self.name, self.value, self._offer = name, f"somewhere:{name}", offer
+
+    def load(self) -> Any:
+        if isinstance(self._offer, Exception):
+            raise self._offer
+        return self._offer
+
+
+@pytest.fixture
+def offering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    def offer(*points: Point) -> None:
+        monkeypatch.setattr(registry, "entry_points", lambda group: list(points))
+        methods.cache_clear()
+
+    yield offer
+    methods.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "offer", "said"),
+    [
+        ("broken", ImportError("no module x"), r"cannot be loaded \(ImportError: no module x\)"),
+        ("number", 3, "is no Method of that name"),
+        ("other", method_of("pkdgan"), "is no Method of that name"),
+        ("pkdgan", method_of("pkdgan"), "there is a method of that name already"),
+    ],
+)
+def test_what_an_installed_package_offers_is_checked(
+    offering: Callable[..., None], name: str, offer: Any, said: str
+) -> None:
+    offering(Point(name, offer))
+    with pytest.raises(MethodError, match=rf"entry point {name} = somewhere:{name} of.*{said}"):
+        methods()
+
+
+@pytest.mark.timeout(300)
+def test_a_method_of_a_package_outside_is_swept_chosen_downloaded_and_scored(
+    tmp_path: Path,
+) -> None:
+    lines = (OUTSIDE / "pixel_gaussian.py").read_text().splitlines()
+    assert len(lines) <= 80
+    shutil.copytree(OUTSIDE, tmp_path / "package")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--target", tmp_path / "site", tmp_path / "package"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    environment = {
+        **os.environ,
+        "KD_HOME": str(tmp_path / "home"),
+        "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), os.environ.get("PYTHONPATH", ""))),
+    }
+    environment.pop("MLFLOW_TRACKING_URI", None)
+
+    def kd(*arguments: str) -> Any:
+        ended = subprocess.run(
+            [Path(sys.executable).with_name("kd"), *arguments, "--json"],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    spec = {
+        "name": "outside",
+        "method": "pixel_gaussian",
+        "datasets": ["digits"],
+        "normal_classes": [0, 8],
+        "sides": [2, 8],
+    }
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
+    swept = kd("sweep", "sweep.yaml", "--executor", "inline")
+    assert (swept["trained"], len(swept["candidates"])) == (4, 4)
+    aurocs = {(row["normal_class"], row["side"]): row["auroc"] for row in swept["candidates"]}
+    assert aurocs["8", 8] > aurocs["8", 2] > 0.7
+    assert kd("sweep", "sweep.yaml", "--executor", "inline")["reused"] == 4
+    chosen = kd("choose", "outside")["champions"]
+    assert [one["student"] for one in chosen] == ["8", "8"]
+    kd("download", "outside.digits.8", "mine")
+    scored = kd("score", "mine", "digits")
+    assert scored["auroc"] == pytest.approx(aurocs["8", 8], abs=1e-6)
+    assert kd("profile", "--method", "pixel_gaussian", "--dataset", "digits")["detectors"]
