@@ -16,6 +16,7 @@ SPEC = {
 
 
 def plan() -> float:
+    """Return the seconds of the dry run."""
     taken, answer = run_sweep(SPEC, "--dry-run")
     assert answer["candidates"] >= CANDIDATES
     return taken
@@ -28,6 +29,7 @@ def peak() -> float:
 
 
 def main() -> None:
+    """Measure time and memory."""
     found = by_turns({"dry_run": plan})
     mib, _ = in_a_process(peak)
     seconds = found["dry_run"]

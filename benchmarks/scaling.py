@@ -65,6 +65,7 @@ def _worker(
 
 
 def main() -> None:
+    """Measure students and teachers with one and two workers."""
     cases = (
         ("student", "alone", (1, 2, 4), LANES),
         ("teacher", "teacher", TEACHER_WIDTHS, 1),

@@ -80,6 +80,7 @@ def lanes(widths: Widths, count: int) -> float:
 
 
 def main() -> None:
+    """Compare plain training with lanes, for each width."""
     chosen = LANES if len(sys.argv) == 1 else [int(count) for count in sys.argv[1:]]
     for widths in WIDTHS:
         sides = {"plain": partial(plain, widths)}

@@ -36,6 +36,7 @@ def sweep(classes: list[int], structures: list[str], epochs: int = 10) -> float:
 
 
 def main() -> None:
+    """Compare the planned sweep with sixty of one candidate each."""
     sample = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     planned = sweep(list(range(DIGITS)), list(STRUCTURES))
     alone = sum(sweep([digit], [name]) for digit in range(sample) for name in STRUCTURES)

@@ -20,6 +20,7 @@ BATCH = 64
 
 
 def ours() -> float:
+    """Return the images a second of our own teacher's step."""
     from kd_models.methods.base import PackContext
     from kd_models.methods.pkdgan.objectives import GanWeights
     from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig
@@ -69,6 +70,7 @@ def anomalib() -> float:
 
 
 def main() -> None:
+    """Compare it with anomalib's."""
     if sys.argv[1:] == ["anomalib"]:
         print(json.dumps(in_a_process(anomalib)))
         return

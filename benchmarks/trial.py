@@ -19,6 +19,7 @@ FEW, MANY = 1, 5
 
 
 def bare(trials: int) -> float:
+    """Return the seconds of trials that train nothing."""
     from orchestrator.executors.ray_tune import environment
 
     environment.prepare()
@@ -66,6 +67,7 @@ def _nothing(config: dict[str, object]) -> None:
 
 
 def ours(trials: int) -> float:
+    """Return the seconds of a sweep's trials that train next to nothing."""
     spec = {
         "name": "overhead",
         "datasets": ["digits"],
@@ -81,6 +83,7 @@ def ours(trials: int) -> float:
 
 
 def main() -> None:
+    """Compare few trials with many."""
     sides = {
         f"{name}_{trials}": partial(side, trials)
         for trials in (FEW, MANY)

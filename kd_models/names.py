@@ -35,8 +35,10 @@ def original(text: str) -> str:
 
 
 def together(*names: str) -> str:
-    """Return printable names in one line; those with spaces are quoted, so that no two lists of
-    names read alike."""
+    """Return printable names in one line.
+
+    Those with spaces are quoted, so that no two lists of names read alike.
+    """
     return " ".join(
         shlex.quote(name) if not name or re.search(r"[\s'\"]", name) else name for name in names
     )
@@ -56,8 +58,10 @@ def encodable(text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return text of any origin with the characters spelled out that would move a terminal's cursor
-    or change its colours; line ends and tabs stay."""
+    """Return text of any origin that commands no terminal.
+
+    Control characters are spelled out; line ends and tabs stay.
+    """
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 

@@ -14,7 +14,7 @@ from kd_models.evaluation.protocol import Protocol
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import Detector, PretrainedWeights, StateDict
 from kd_models.methods.registry import AnyDetector
-from kd_models.values import Value, spell
+from kd_models.values import Value, short_text
 
 WEIGHTS, TEACHER, CONFIG, CARD = (
     "weights.safetensors",
@@ -144,7 +144,7 @@ def model_card(config: PackageConfig) -> str:
     """Say in Markdown what the student is, how good, and how to use it."""
     m, p = config.measured, config.preprocessing
     where = "on the whole test split" if m.protocol == "paper" else "on the second half"
-    axes = ", ".join(f"{name} {spell(value)}" for name, value in config.axes.items())
+    axes = ", ".join(f"{name} {short_text(value)}" for name, value in config.axes.items())
     dataset, normal_class = _code(config.dataset), _code(config.normal_class_name)
     return f"""# Novelty detector: {dataset}, normal class {normal_class}
 

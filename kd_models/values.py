@@ -12,8 +12,10 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Value(BaseModel):
-    """A frozen value that rejects unknown keys and converts nothing: ``"3"`` and ``true`` are no
-    numbers."""
+    """A frozen value that rejects unknown keys and converts nothing.
+
+    ``"3"`` and ``true`` are no numbers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -39,10 +41,10 @@ def look_up(name: str, there_are: Mapping[str, T], kind: str) -> T:
         ) from None
 
 
-def spell(value: Any) -> str:
+def short_text(value: Any) -> str:
     """Write a JSON value in one short word: 1-2-4 for a list, k1=1,kx=0.5 for a mapping."""
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={spell(part)}" for name, part in value.items())
+        return ",".join(f"{name}={short_text(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):
-        return "-".join(map(spell, value))
+        return "-".join(map(short_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -59,8 +59,10 @@ def fetching(name: str, root: Path, files: Files, options: LoadOptions) -> Itera
 
 @contextmanager
 def downloading(root: Path) -> Iterator[None]:
-    """Around a download into `root`, which processes of one machine share: none may read what
-    another is still unpacking, nor fetch it once more."""
+    """Keep other processes of this machine from downloading into `root` meanwhile.
+
+    None may read what another is still unpacking, nor fetch it once more.
+    """
     from filelock import FileLock
 
     with ExitStack() as stack:

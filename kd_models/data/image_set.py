@@ -42,10 +42,11 @@ class Splits:
 class DatasetRow:
     """One dataset this project knows, as a plain value.
 
-    `channels` and `image_size` are what the networks get, not what is stored; `image_size` is
-    ECA_MKDAD's, while P-KDGAN's networks take 32 everywhere. `classes` maps the
-    canonical key to the display name, in the order of the class indices. `student_widths` are
-    those of P-KDGAN's students (its section 4.1; the nearest of them where the paper has none).
+    Attributes:
+        name: as sweep files write it.
+        channels: 3 for colour, 1 for grey; a method may want others.
+        classes: the canonical keys with their display names, in the order of the class indices.
+        load: reads the dataset.
     """
 
     name: str
@@ -84,12 +85,16 @@ class ImageSet:
     depths: Mapping[str, int | None] | None = None
 
     def depth_of(self, normal_class: str) -> int | None:
-        """The bits in use of training images with 16 bits a sample, in the task with this class;
-        None where there is none."""
+        """Return the bits in use of training images with 16 bits a sample; None without such.
+
+        Args:
+            normal_class: of the task, its canonical key.
+        """
         return (self.depths or {}).get(normal_class)
 
     @property
     def name(self) -> str:
+        """Return the row's name."""
         return self.row.name
 
     def fingerprint_of(self, normal_class: str) -> str:

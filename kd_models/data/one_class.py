@@ -80,8 +80,9 @@ def one_class(
 
 
 def check_task(image_set: ImageSet, key: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Which training and which test images (bool) the task with this normal class is made of, and
-    the labels (int64) of those test images; nothing is converted.
+    """Return which training and test images (bool) a task is made of, and the test labels (int64).
+
+    Nothing is converted.
 
     Raises DataError where there is no training image of the class, or where there are fewer than
     two normal or two novel test images: the holdout protocol halves both.

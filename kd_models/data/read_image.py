@@ -48,8 +48,7 @@ _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
 
 
 class Levels(NamedTuple):
-    """Which values an image's pixels have, as stored; of 16 bits, where they are not
-    transparent."""
+    """Which values an image's pixels have, as stored; of 16 bits those that are not transparent."""
 
     low: int
     """all but a thousandth of the values are at least this: cameras have dead pixels"""
@@ -73,6 +72,7 @@ class RawImage:
 
     @property
     def deep(self) -> bool:
+        """Return whether a sample has 16 bits."""
         return self.pixels.dtype == np.uint16
 
     @property
@@ -82,6 +82,7 @@ class RawImage:
 
     @property
     def levels(self) -> Levels:
+        """Return which values the pixels have."""
         seen = self.pixels.reshape(self.size[0] * self.size[1], -1)
         constant = True
         if self.opacity is not None:
@@ -97,8 +98,11 @@ class RawImage:
         return Levels(int(low), int(high), self.deep, constant)
 
     def to_tensor(self, depth: int | None = None) -> Tensor:
-        """uint8 (C, H, W), C 1 or 3; 16 bits are scaled so that ``depth`` bits (None for all) span
-        0 to 255, and what is above them is white."""
+        """Return uint8 (C, H, W), C 1 or 3.
+
+        Args:
+            depth: the bits of 16 that span 0 to 255, None for all; what is above is white.
+        """
         pixels = self.pixels
         if self.deep:
             scaled = pixels * (255 / highest(depth))
@@ -156,7 +160,7 @@ def decode(content: bytes, path: Path, *, max_megapixels: float | None = None) -
 
 
 def decode_mask(content: bytes, path: Path, *, max_megapixels: float | None = None) -> Tensor:
-    """bool (H, W): True where a mask marks a defect; `path` is for the message.
+    """Bool (H, W): True where a mask marks a defect; `path` is for the message.
 
     That is where it is not zero, whatever the value: tools write 1, 100 or 255, in 8 or 16 bits,
     or a palette's colour. What is transparent is not marked. A JPEG's edges ring, so it marks from
@@ -207,8 +211,11 @@ def _opened(content: bytes, path: Path, max_megapixels: float | None) -> Iterato
 
 
 class _PillowsLimit:
-    """Pillow has one limit of pixels for the whole process, and some formats ask for it again when
-    they are decoded. Ours is a setting, and its message names it."""
+    """Pillow's limit of pixels, which is one for the whole process.
+
+    Some formats ask for it again when they are decoded. Ours is a setting, and its message names
+    it, so Pillow's is lifted while images are read.
+    """
 
     def __init__(self) -> None:
         self._lock, self._readers, self._limit = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
@@ -276,8 +283,10 @@ _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L
 
 
 def _deep_colour(image: Image.Image, content: bytes) -> RawImage:
-    """Pillow keeps the upper byte of 16-bit colour alone. Unpacked as if its bytes were in the
-    other order, it keeps the lower."""
+    """Return both bytes of 16-bit colour, of which Pillow keeps the upper alone.
+
+    Unpacked as if its bytes were in the other order, it keeps the lower.
+    """
     lower = Image.open(io.BytesIO(content))
     tiles = []
     for tile, rawmode in zip(lower.tile, _rawmodes(lower), strict=True):

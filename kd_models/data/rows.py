@@ -149,8 +149,10 @@ def resolve_class(row: DatasetRow, value: str | int) -> str:
 
 
 def _by_name(row: DatasetRow, value: str | int) -> list[str]:
-    """The keys of all classes that a name means: of that with this key, else of those spelled so,
-    else of those spelled so in any case."""
+    """Return the keys of all classes that a name means.
+
+    That with this key, else those spelled so, else those spelled so in any case.
+    """
     if isinstance(value, bool):
         return []
     given, spelled = str(value), printable(str(value))

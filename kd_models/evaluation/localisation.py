@@ -64,10 +64,17 @@ def localise(
 ) -> Localisation:
     """Localise the novelty in test images (N, C, S, S) of the given scores (N,).
 
-    Args:
-        masks: bool (N, S, S), true where pixels are novel. masked: bool (N,), whose are known.
-
     Every process of ``world`` must call it, and computes a part.
+
+    Args:
+        scorer: in evaluation mode.
+        images: the test images.
+        scores: their novelty scores.
+        novel: which of them are novel, (N,).
+        masks: bool (N, S, S), true where pixels are novel.
+        masked: bool (N,), whose masks are known.
+        names: of the images, if they have any.
+        world: the processes that share the work.
     """
     chosen = worth_a_look(scores, novel)
     known = [] if masked is None else torch.nonzero(masked.cpu()).flatten().tolist()
@@ -141,8 +148,10 @@ def _smoothed(maps: Tensor) -> Tensor:
 
 
 def localisation_metrics(found: NDArray[np.floating], masks: Tensor) -> dict[str, float]:
-    """Return ``pixel_auroc`` and ``pro`` of heat maps (N, S, S) against masks (N, S, S); nothing
-    where these mark no pixel, or leave none."""
+    """Return ``pixel_auroc`` and ``pro`` of heat maps (N, S, S) against masks (N, S, S).
+
+    Nothing where the masks mark no pixel, or leave none.
+    """
     true = masks.cpu().numpy()
     if not true.any() or true.all():
         return {}
@@ -164,7 +173,9 @@ def per_region_overlap(
     the normal pixels flagged.
 
     Args:
-        maps: (N, S, S); masks: (N, S, S).
+        maps: (N, S, S).
+        masks: (N, S, S).
+        max_fpr: the limit.
 
     Raises:
         ValueError: no novel pixel, or no normal one.

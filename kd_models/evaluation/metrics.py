@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_models.evaluation.protocol import Protocol, Split
+from kd_models.evaluation.protocol import Holdout, Protocol
 
-Scores = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+ScoreArray = NDArray[np.float64]
+FlagArray = NDArray[np.bool_]
 
 
 class MetricsError(ValueError):
-    """The scores cannot be judged: a class is missing, or a score is not a number."""
+    """The scores cannot be evaluated: a class is missing, or a score is not a number."""
 
 
-def auroc(scores: Scores, novel: Flags) -> float:
+def auroc(scores: ScoreArray, novel: FlagArray) -> float:
     """Return the area under the ROC curve of scores (N,) against novel (N,), ties counted half.
 
     Raises:
@@ -31,7 +31,7 @@ def auroc(scores: Scores, novel: Flags) -> float:
     return float(above / (novels * (len(novel) - novels)))
 
 
-def roc_curve(scores: Scores, novel: Flags) -> tuple[Scores, Scores, Scores]:
+def roc_curve(scores: ScoreArray, novel: FlagArray) -> tuple[ScoreArray, ScoreArray, ScoreArray]:
     """Return false positive rates, true positive rates and thresholds, each (T,)."""
     from sklearn.metrics import roc_curve as sklearn_roc_curve  # seconds to import
 
@@ -40,7 +40,7 @@ def roc_curve(scores: Scores, novel: Flags) -> tuple[Scores, Scores, Scores]:
     return fpr, tpr, thresholds
 
 
-def youden_threshold(scores: Scores, novel: Flags) -> float:
+def youden_threshold(scores: ScoreArray, novel: FlagArray) -> float:
     """Return the threshold that maximises TPR - FPR; a score at or above it is called novel.
 
     Of several the highest. It lies halfway down to the next lower score, so that no image is on
@@ -57,15 +57,20 @@ def youden_threshold(scores: Scores, novel: Flags) -> float:
 
 @dataclass(frozen=True)
 class Rates:
-    """At one threshold: ``fpr`` normal images flagged, ``fnr`` novel images missed,
-    ``gmean`` = sqrt(TPR x TNR)."""
+    """Rates at one threshold.
+
+    Attributes:
+        fpr: normal images flagged.
+        fnr: novel images missed.
+        gmean: sqrt(TPR x TNR).
+    """
 
     fpr: float
     fnr: float
     gmean: float
 
 
-def rates(scores: Scores, novel: Flags, threshold: float) -> Rates:
+def rates(scores: ScoreArray, novel: FlagArray, threshold: float) -> Rates:
     """Return the error rates of calling scores at or above ``threshold`` novel."""
     _check(scores, novel)
     flagged = scores >= threshold
@@ -92,23 +97,27 @@ class Evaluation:
     fnr: float
 
 
-def aurocs(scores: Scores, novel: Flags, split: Split) -> dict[str, float]:
+def aurocs(scores: ScoreArray, novel: FlagArray, holdout: Holdout) -> dict[str, float]:
     """Return the three AUROCs of :class:`Evaluation` by name."""
     return {
         "auroc": auroc(scores, novel),
-        "val_auroc": auroc(scores[split.validation], novel[split.validation]),
-        "test_auroc": auroc(scores[split.test], novel[split.test]),
+        "val_auroc": auroc(scores[holdout.validation], novel[holdout.validation]),
+        "test_auroc": auroc(scores[holdout.test], novel[holdout.test]),
     }
 
 
-def evaluate(scores: Scores, novel: Flags, split: Split, protocol: Protocol) -> Evaluation:
-    """Judge the scores (N,) of a whole test split. Raises as :func:`auroc`."""
+def evaluate(
+    scores: ScoreArray, novel: FlagArray, holdout: Holdout, protocol: Protocol
+) -> Evaluation:
+    """Evaluate the scores (N,) of a whole test split. Raises as :func:`auroc`."""
     everything = np.ones_like(novel)
-    fit, judge = (everything, everything) if protocol == "paper" else (split.validation, split.test)
-    threshold = youden_threshold(scores[fit], novel[fit])
-    found = rates(scores[judge], novel[judge], threshold)
+    fitted, rated = (
+        (everything, everything) if protocol == "paper" else (holdout.validation, holdout.test)
+    )
+    threshold = youden_threshold(scores[fitted], novel[fitted])
+    found = rates(scores[rated], novel[rated], threshold)
     return Evaluation(
-        **aurocs(scores, novel, split),
+        **aurocs(scores, novel, holdout),
         threshold=threshold,
         gmean=found.gmean,
         fpr=found.fpr,
@@ -116,7 +125,7 @@ def evaluate(scores: Scores, novel: Flags, split: Split, protocol: Protocol) -> 
     )
 
 
-def _check(scores: Scores, novel: Flags) -> None:
+def _check(scores: ScoreArray, novel: FlagArray) -> None:
     if not np.isfinite(scores).all():
         bad = int((~np.isfinite(scores)).sum())
         raise MetricsError(f"{bad} of {len(scores)} scores are not finite numbers")

@@ -14,14 +14,14 @@ HOLDOUT_SEED = 0
 
 
 @dataclass(frozen=True)
-class Split:
+class Holdout:
     """Two disjoint halves of the test images, each (N,) bool."""
 
     validation: NDArray[np.bool_]
     test: NDArray[np.bool_]
 
 
-def holdout_split(labels: NDArray[np.int64]) -> Split:
+def holdout_split(labels: NDArray[np.int64]) -> Holdout:
     """Split test images of classes ``labels`` (N,) in two halves, stratified by class.
 
     The same labels always give the same halves. Odd ones out go to alternate sides, so that
@@ -34,4 +34,4 @@ def holdout_split(labels: NDArray[np.int64]) -> Split:
         members = rng.permutation(np.flatnonzero(labels == label))
         validation[members[first::2]] = True
         first = (first + len(members)) % 2
-    return Split(validation, ~validation)
+    return Holdout(validation, ~validation)

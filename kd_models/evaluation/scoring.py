@@ -38,8 +38,10 @@ class Scorer(nn.Module):
         return scores
 
     def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
-        """Return by distillation layer, each (B, H, W), what the student sees, what the teacher
-        sees, and where they differ; nothing where no teacher is compared with."""
+        """Return by distillation layer the student's map, the teacher's, and their difference.
+
+        Each is (B, H, W). Nothing where no teacher is compared with.
+        """
         return {}
 
     def load(

@@ -263,8 +263,10 @@ def epoch_order(
     epoch: int,
     device: torch.device | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the rows (batch_size,) of each batch: a fresh permutation that any process at any
-    time, with any device, can draw again from the seed and the epoch alone."""
+    """Yield the rows (batch_size,) of each batch of a fresh permutation.
+
+    Any process at any time, with any device, can draw it again from the seed and the epoch alone.
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator)
     yield from order[: steps * batch_size].to(device or order.device).split(batch_size)

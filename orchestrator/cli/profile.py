@@ -15,7 +15,7 @@ from kd_models.evaluation.cost import complexity, latency_ms, measure_cost
 from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.base import Variant
 from kd_models.methods.registry import methods
-from kd_models.values import spell
+from kd_models.values import short_text
 from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond
 from orchestrator.console import Say
 from orchestrator.planning.sweep_file import method_settings
@@ -95,13 +95,13 @@ def _profile(variant: Variant, batch: int) -> dict[str, Any]:
 
 
 def _teacher_of(variant: Variant, scorer: Scorer) -> nn.Module | None:
-    """Return the network that taught: that of the chain's first step, or a pretrained one."""
+    """Return the teacher: the network of the chain's first step, or a pretrained one."""
     first, _ = variant.steps[0]
     return first.detector.scorer().student.eval() if first.kind == "teacher" else scorer.teacher
 
 
 def _add(table: Table, of: Mapping[str, Any]) -> None:
-    axes = " ".join(map(spell, of["axes"].values()))
+    axes = " ".join(map(short_text, of["axes"].values()))
     table.add_row(f"{axes}, {of['image_size']} x {of['image_size']}")
     for name in ("teacher", "student", "deployed"):
         if name in of:

@@ -11,7 +11,7 @@ from kd_models.data import DatasetRow, resolve_class
 from kd_models.methods.base import Step
 from kd_models.names import together
 from kd_models.training.recipe import Recipe
-from kd_models.values import spell
+from kd_models.values import short_text
 from orchestrator.planning.keys import SCHEMA, Encoded, canonical_json, sha256
 from orchestrator.planning.spec import SweepSpec
 
@@ -143,7 +143,7 @@ class Candidate:
 
     def name(self) -> str:
         """Say all of its axes in one line."""
-        axes = " ".join(map(spell, self.axes.values()))
+        axes = " ".join(map(short_text, self.axes.values()))
         return f"{together(self.dataset, self.normal_class)} {axes} seed {self.seed}"
 
 
@@ -198,11 +198,13 @@ class Plan:
 
     @property
     def stages_by_kind(self) -> dict[str, int]:
+        """Return how many stages train a teacher, and how many a student."""
         counts = Counter(stage.kind for stage in self.stages.values())
         return {kind: counts[kind] for kind in ("teacher", "student")}
 
     @property
     def stages_by_step(self) -> dict[str, int]:
+        """Return how many stages there are of each step."""
         return dict(Counter(stage.step.name for stage in self.stages.values()))
 
     @property
@@ -219,6 +221,7 @@ class Plan:
 
     @property
     def epochs_without_sharing(self) -> int:
+        """Return the epochs of all candidates, if nothing were shared."""
         return sum(
             self.stages[key].epochs for candidate in self.candidates for key in candidate.stages
         )
@@ -273,6 +276,7 @@ class DatasetFacts:
     """by normal class, see ImageSet"""
 
     def fingerprint_of(self, normal_class: str) -> str:
+        """Return the fingerprint of what the task with a normal class is made of."""
         return (self.class_fingerprints or {}).get(normal_class, self.fingerprint)
 
 
@@ -283,6 +287,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
     that their structure does not use) are one candidate.
 
     Args:
+        spec: the sweep.
         facts: by dataset name, for every dataset of the spec.
         pretrained: SHA-256 of the pretrained teacher's weights, if the method has one.
 

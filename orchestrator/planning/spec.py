@@ -34,7 +34,7 @@ class SpecError(UserError):
 
 
 class EvaluationSpec(Value):
-    """How students are judged. None of it changes what is trained."""
+    """How students are evaluated. None of it changes what is trained."""
 
     protocol: Protocol = "holdout"
     every: Count = 1
@@ -121,22 +121,27 @@ class StorageSpec(Value):
 
     @property
     def root_path(self) -> Path:
+        """Return the root, absolute."""
         return _whole(self.root)
 
     @property
     def store_path(self) -> Path:
+        """Return where finished stages live."""
         return _whole(self.store) if self.store else self.root_path / "store"
 
     @property
     def data_path(self) -> Path:
+        """Return where datasets live."""
         return _whole(self.data) if self.data else self.root_path / "data"
 
     @property
     def runs_path(self) -> Path:
+        """Return where checkpoints and locks of running packs live."""
         return self.root_path / "runs"
 
     @property
     def mlflow_uri(self) -> str:
+        """Return where MLflow is."""
         configured = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         return configured or f"sqlite:///{self.root_path / 'mlflow.db'}"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kd_models.evaluation.cost import Cost
 from kd_models.names import together
-from kd_models.values import spell
+from kd_models.values import short_text
 from orchestrator.planning.plan import Candidate
 from orchestrator.reporting.results import CandidateResult
 
@@ -65,7 +65,7 @@ def compare(results: Sequence[CandidateResult]) -> list[Compared]:
 
 def axis_value(candidate: Candidate, axis: str) -> str:
     """Return a candidate's value on an axis in a short word."""
-    return spell(candidate.axes[axis])
+    return short_text(candidate.axes[axis])
 
 
 def _by_task(

@@ -94,8 +94,9 @@ def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Fig
 
 
 def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
-    """Draw what student and teacher see, layer by layer, and where they differ, as ECA_MKDAD's
-    Fig. 9: of the highest-scoring novel image and of a typical normal one.
+    """Draw the maps of student and teacher, layer by layer, and where they differ.
+
+    Of the highest-scoring novel image and of a typical normal one, as ECA_MKDAD's Fig. 9.
 
     Both images share a layer's scales: darker is more.
     """

@@ -37,6 +37,7 @@ class Progress:
     """epochs that earlier runs had trained"""
 
     def epochs_of(self, key: str) -> int:
+        """Return how many epochs a stage trains."""
         return self.stages[key].epochs
 
     @property
@@ -46,15 +47,18 @@ class Progress:
 
     @property
     def total_epochs(self) -> int:
+        """Return the epochs of all stages."""
         return sum(self.epochs_of(key) for key in self.stages)
 
     @property
     def done_epochs(self) -> int:
+        """Return the epochs that are finished."""
         running = sum(int(row.get("epoch", 0)) for row in self.running.values())
         return running + sum(self.epochs_of(key) for key in self.ended)
 
     @property
     def elapsed(self) -> float:
+        """Return the seconds since the sweep started."""
         return time.monotonic() - self.started
 
     @property
@@ -70,16 +74,19 @@ class Progress:
         return (self.total_epochs - self.done_epochs) / self.rate
 
     def start(self, pack: Pack) -> None:
+        """Take note that a pack's stages start."""
         for stage in pack.stages:
             self.running[stage.key] = {}
 
     def epoch(self, key: str, row: Mapping[str, float]) -> None:
+        """Take note of a stage's last epoch."""
         if key in self.running:
             if not self.running[key]:
                 self.resumed += int(row["epoch"]) - 1
             self.running[key] = row
 
     def end(self, key: str, status: str) -> None:
+        """Take note of what became of a stage."""
         self.running.pop(key, None)
         self.ended[key] = status
 
@@ -182,7 +189,8 @@ class Display(Protocol):
     def say(self, line: str) -> None:
         """Show something that happened."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Take it away, or leave it as it is."""
 
 
 class PlainDisplay:

@@ -24,6 +24,7 @@ class FolderStore:
         self.root = root
 
     def check_writable(self) -> None:
+        """Check that stages can be written; see ``Store``."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -35,6 +36,7 @@ class FolderStore:
             ) from None
 
     def write(self, key: str, files: Mapping[str, bytes]) -> None:
+        """Store the files of a stage by one rename: of two writers the first wins whole."""
         folder = self._folder(key)
         manifest = {
             "schema": SCHEMA,
@@ -74,6 +76,7 @@ class FolderStore:
             shutil.rmtree(damaged, ignore_errors=True)
 
     def has(self, key: str) -> bool:
+        """Return whether the stage is there, every byte of it read; see ``Store``."""
         try:
             names = self._hashes(key)
         except KeyError:
@@ -83,6 +86,7 @@ class FolderStore:
         return True
 
     def read(self, key: str, name: str) -> bytes:
+        """Return one file of a stored stage, its hash checked; see ``Store``."""
         expected = self._hashes(key)
         path = self._folder(key) / name
         if name not in expected:

@@ -80,11 +80,13 @@ def read_networks(store: Store, key: str) -> dict[str, dict[str, Tensor]]:
 
 
 def read_scores(store: Store, stage: Stage) -> ScoredSplit:
+    """Return the novelty scores that a stage was stored with."""
     arrays = load_arrays(store.read(stage.key, SCORES))
     return ScoredSplit(arrays["scores"], arrays["novel"], arrays["labels"])
 
 
 def read_history(store: Store, stage: Stage) -> History:
+    """Return the epochs that a stage was stored with."""
     history: History = json.loads(store.read(stage.key, HISTORY))
     return history
 

@@ -65,8 +65,10 @@ class Choice:
     """finished candidates there were to choose from, whatever their cost"""
 
     def registered_name(self, sweep: str) -> str:
-        """Return the model's name in the registry, another for every other sweep, dataset and
-        class."""
+        """Return the model's name in the registry.
+
+        Another sweep, dataset or class has another.
+        """
         kind, colon, path = self.dataset.partition(":")
         # Two folders may end in the same name.
         dataset = _part(PurePosixPath(path).name, always=self.dataset) if colon else _part(kind)
@@ -78,8 +80,10 @@ _LOOKS_MADE = re.compile(r"-[0-9a-f]{8}$")
 
 
 def _part(name: str, always: str = "") -> str:
-    """Return a name with letters, digits, _ and - alone: the registry allows no slash and no
-    colon, a shell no more than these, and dots are between the parts.
+    """Return a name with letters, digits, _ and - alone.
+
+    The registry allows no slash and no colon, a shell no more than these, and dots are between the
+    parts.
 
     Where that changes it, it ends in a hash of the name as it was; also in one of ``always``.
     """
@@ -90,8 +94,11 @@ def _part(name: str, always: str = "") -> str:
 
 
 def choosing_metric(run: Run) -> float:
-    """Return what students are compared by: under ``holdout`` the AUROC of the validation half,
-    so that the test half stays honest; under ``paper`` the AUROC, as the papers do."""
+    """Return what students are compared by.
+
+    Under ``holdout`` the AUROC of the validation half, so that the test half stays honest; under
+    ``paper`` the AUROC, as the papers do.
+    """
     name = "auroc" if run.data.tags["complete"] == "paper" else "val_auroc"
     return float(run.data.metrics[name])
 

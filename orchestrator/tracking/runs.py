@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from kd_models.methods.base import PretrainedWeights
 from kd_models.names import encodable, shortened, together
 from kd_models.package import Package
-from kd_models.values import spell
+from kd_models.values import short_text
 from orchestrator.packaging import package_of
 from orchestrator.planning.keys import Encoded
 from orchestrator.planning.plan import Plan, Stage
@@ -95,8 +95,8 @@ class Tracker:
     def log_epochs(self, stage: Stage, rows: Iterable[Mapping[str, float]]) -> None:
         """Log every term and AUROC of epochs that were not logged before.
 
-        Without gaps: news that died with a worker are made up for before anything after them is
-        logged, when it has resumed, or at the latest when the stage is finished.
+        Without gaps: an epoch whose report died with a worker is logged before any after it, when
+        the worker has resumed, or at the latest when the stage is finished.
         """
         with self._lock:
             self._log_epochs(self._run(stage), rows)
@@ -110,7 +110,7 @@ class Tracker:
         metrics = [
             Metric(name, row[name], now, int(row["epoch"]))
             for row in fresh
-            # The epoch last: what it says was logged, was.
+            # `epoch` last, so that its presence means the row is complete.
             for name in sorted(row, key=lambda name: name == "epoch")
         ]
         for start in range(0, len(metrics), _METRICS_A_CALL):
@@ -271,8 +271,10 @@ class Tracker:
         return str(run.info.run_id)
 
     def _run(self, stage: Stage) -> _KnownRun:
-        """Find or create a stage's run, under the lock: what it is now, another sweep of this name
-        may have made of it."""
+        """Find or create a stage's run, under the lock.
+
+        It is read anew, since another sweep of this name may have changed it.
+        """
         tags = self._tags(stage)
         if known := self._runs.get(stage.key):
             self._runs[stage.key] = _known(self._client.get_run(known.run_id))
@@ -314,8 +316,8 @@ class Tracker:
             "method": stage.method,
             "dataset": shortened(stage.dataset, _LONGEST_TAG),
             "normal_class": stage.normal_class,
-            **{name: spell(value) for name, value in axes.items()},
-            "student": " ".join(map(spell, axes.values())),
+            **{name: short_text(value) for name, value in axes.items()},
+            "student": " ".join(map(short_text, axes.values())),
             "step": stage.step.name,
             "seed": str(stage.seed),
             "stage_key": stage.key,

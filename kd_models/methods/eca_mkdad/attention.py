@@ -24,6 +24,7 @@ class ECA(nn.Module):
         self.conv = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the input, its channels weighed."""
         y_B1C = self.pool(x_BCHW).flatten(2).transpose(1, 2)
         weights = torch.sigmoid(self.conv(y_B1C)).transpose(1, 2).unsqueeze(-1)
         return x_BCHW * weights
@@ -53,6 +54,7 @@ class SE(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the input, its channels weighed."""
         weights_BC: Tensor = self.excite(self.pool(x_BCHW).flatten(1))
         return x_BCHW * weights_BC[:, :, None, None]
 
@@ -70,6 +72,7 @@ class SCSE(nn.Module):
         self.spatial = nn.Conv2d(channels, 1, 1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the input, weighed by channel or by pixel."""
         return torch.maximum(self.channel(x_BCHW), x_BCHW * torch.sigmoid(self.spatial(x_BCHW)))
 
 

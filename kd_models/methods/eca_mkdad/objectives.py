@@ -44,6 +44,7 @@ class FeatureObjective(WeightedObjective):
         self._run_teacher = run_teacher
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        """Return both parts of Eq. 13 for each layer, and their weighted sum."""
         maps = self.student(batch["x"])
         keys = [layer_key(layer) for layer in self._layers]
         if keys[0] in batch:

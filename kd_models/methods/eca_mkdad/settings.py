@@ -51,8 +51,10 @@ _PAPER: Mapping[str, PaperSettings] = MappingProxyType(
 
 
 def paper_settings(dataset: str) -> PaperSettings:
-    """Return the paper's settings for a dataset by name; of one that it has not, those of the
-    natural images."""
+    """Return the paper's settings for a dataset by name.
+
+    Those of the natural images for a dataset that the paper has not.
+    """
     return _PAPER.get(dataset.partition(":")[0], _NATURAL)
 
 

@@ -49,6 +49,7 @@ class StudentConfig(Value):
         return placement(name).name
 
     def network(self) -> Student:
+        """Return the network with initial weights."""
         return Student(placement(self.placement), self.width)
 
 
@@ -73,7 +74,7 @@ class FeatureScorer(Scorer):
         self.register_buffer("_lambda", torch.tensor(lambda_), persistent=False)
         self._distilled = self._layers if distilled is None else tuple(distilled)
 
-    def forward(self, x_BCSS: Tensor, targets: Batch | None = None) -> Tensor:
+    def forward(self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the scores (B,); without ``targets`` the teacher runs."""
         if targets:
             wanted = [targets[layer_key(layer)] for layer in self._layers]
@@ -88,8 +89,10 @@ class FeatureScorer(Scorer):
         return score
 
     def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
-        """As Scorer.maps, of the distilled layers (Fig. 9): means over channels of the student's
-        map, of the teacher's, and of their absolute difference."""
+        """Return the maps of the distilled layers (Fig. 9), as means over channels.
+
+        Of the student, of the teacher, and of their absolute difference.
+        """
         student, teacher = self.student(x_BCSS), self.teacher(x_BCSS)
         pairs = {layer: (student[layer - 1], teacher[layer - 1]) for layer in self._distilled}
         return {
@@ -98,7 +101,7 @@ class FeatureScorer(Scorer):
 
 
 class FeatureDetector(Detector):
-    """A student, the teacher it was taught by, and how their layers are compared."""
+    """A student, its teacher, and how their layers are compared."""
 
     method: Literal["eca_mkdad"] = "eca_mkdad"
     student: StudentConfig
@@ -109,10 +112,12 @@ class FeatureDetector(Detector):
 
     @property
     def pretrained(self) -> str:
+        """Return the teacher's SHA-256."""
         return self.teacher
 
     @property
     def channels(self) -> int:
+        """Return 3: VGG16 takes colour images."""
         return CHANNELS
 
     @property
@@ -121,6 +126,7 @@ class FeatureDetector(Detector):
         return self.model_copy(update={"lambda_": 0.0, "teacher": ""})
 
     def scorer(self) -> FeatureScorer:
+        """Return the scorer, its weights still to be loaded."""
         return FeatureScorer(self.student.network(), Teacher(), self.layers, self.lambda_)
 
 
@@ -146,14 +152,17 @@ class DistilConfig(Step):
 
     @property
     def name(self) -> str:
+        """Return the name of the placement."""
         return self.student.placement
 
     @property
     def scored(self) -> str:
+        """Return the student's name."""
         return "student"
 
     @property
     def detector(self) -> FeatureDetector:
+        """Return the detector that the step makes."""
         return FeatureDetector(
             student=self.student,
             layers=self.scoring_layers,
@@ -226,9 +235,11 @@ class DistilLearner(Learner):
 
     @property
     def trained(self) -> dict[str, nn.Module]:
+        """Return the student."""
         return {"student": self._student}
 
     def objectives(self) -> list[nn.Module]:
+        """Return the one objective, Eq. 13."""
         config = self.config
         run_teacher = self._teacher_maps
         return [

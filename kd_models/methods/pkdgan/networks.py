@@ -111,6 +111,7 @@ class Generator(nn.Module):
         initialise(self)
 
     def forward(self, x_BCSS: Tensor) -> Reconstruction:
+        """Return latent, reconstruction and its latent."""
         z1, _ = self.encoder(x_BCSS)
         x_hat = self.decoder(z1)
         z2, _ = self.re_encoder(x_hat)

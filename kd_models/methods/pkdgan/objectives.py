@@ -78,6 +78,7 @@ class GeneratorObjective(WeightedObjective):
         return [critic for _, critic in self._critics]
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        """Return the terms of L_g and K_l, and what the discriminators need."""
         x = batch["x"]
         made = {role: generator(x) for role, generator in self.generators.items()}
         terms: dict[str, Tensor] = {}
@@ -109,6 +110,7 @@ class DiscriminatorObjective(WeightedObjective):
         self.discriminators = nn.ModuleDict(discriminators)
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        """Return both cross-entropies of each discriminator."""
         terms: dict[str, Tensor] = {}
         for role, discriminator in self.discriminators.items():
             terms[f"{role}/ce_real"] = cross_entropy(batch[f"{role}/real_logit"], real=True)

@@ -24,8 +24,10 @@ _PAPER_WIDTHS: Mapping[str, Widths] = MappingProxyType(
 
 
 def paper_widths(dataset: str) -> Widths:
-    """Return the student's widths for a dataset by name (Section 4.1); of a dataset that the paper
-    has not, those for colour images."""
+    """Return the student's widths for a dataset by name (Section 4.1).
+
+    Those for colour images for a dataset that the paper has not.
+    """
     return _PAPER_WIDTHS.get(dataset, _COLOUR_WIDTHS)
 
 

@@ -37,9 +37,11 @@ class NetworkConfig(Value):
     normalisation: Normalisation = "batch"
 
     def generator(self) -> Generator:
+        """Return a generator with initial weights."""
         return Generator(self.channels, self.widths, self.normalisation)
 
     def discriminator(self) -> Discriminator:
+        """Return a discriminator with initial weights."""
         return Discriminator(self.channels, self.widths, self.normalisation)
 
 
@@ -50,7 +52,7 @@ class NoveltyScorer(Scorer):
         super().__init__(generator)
         self._distance: Distance = distance
 
-    def forward(self, x_BCSS: Tensor, targets: Batch | None = None) -> Tensor:
+    def forward(self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the distances (B,)."""
         z1, _, z2 = self.student(x_BCSS)
         return per_image_distance(z1, z2, self._distance)
@@ -65,9 +67,11 @@ class GanDetector(Detector):
 
     @property
     def channels(self) -> int:
+        """Return the channels of its images."""
         return self.network.channels
 
     def scorer(self) -> NoveltyScorer:
+        """Return the scorer, its weights still to be loaded."""
         return NoveltyScorer(self.network.generator(), self.distance)
 
 
@@ -92,18 +96,22 @@ class StepConfig(Step):
 
     @property
     def name(self) -> str:
+        """Return the name of the structure."""
         return self.structure
 
     @property
     def kind(self) -> Literal["teacher", "student"]:
+        """Return whose generator the structure is run for."""
         return STRUCTURES[self.structure].scored
 
     @property
     def scored(self) -> str:
+        """Return the name of that generator."""
         return f"{self.kind}.generator"
 
     @property
     def detector(self) -> GanDetector:
+        """Return the detector that the step makes."""
         network = self.student if self.kind == "student" else self.teacher
         assert network is not None
         return GanDetector(network=network, distance=self.distance)

@@ -37,6 +37,7 @@ class Structure:
 
     @property
     def trains_student(self) -> bool:
+        """Return whether the student trains."""
         return bool(self.terms & {Term.LG_S, Term.KL})
 
     @property

@@ -112,7 +112,7 @@ class RayTuneExecutor:
 
 
 class _PollingListener:
-    """A listener that is told what the progress actor has, before it is told anything else."""
+    """Passes on the progress actor's events before anything else."""
 
     def __init__(self, listener: Listener, progress: Any) -> None:
         self._listener, self._progress = listener, progress

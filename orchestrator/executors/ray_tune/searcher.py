@@ -22,6 +22,7 @@ class PackSearcher(Searcher):
     def suggest(  # type: ignore[override]  # FINISHED is a string
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
+        """Return the next pack's configuration, nothing yet, or that it is over."""
         if self._schedule.over:
             return str(Searcher.FINISHED)
         pack = self._schedule.start_next()
@@ -34,6 +35,7 @@ class PackSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        """Tell schedule and listener that a trial ended."""
         pack = self._packs.pop(trial_id)
         if error or not result or FAILURES not in result:
             reason = "the trial's process died (see Ray's logs)"

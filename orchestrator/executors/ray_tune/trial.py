@@ -50,6 +50,7 @@ class SharedDatasets:
     references: "Mapping[str, ray.ObjectRef[ImageSet]]"
 
     def __call__(self, name: str) -> ImageSet:
+        """Return a dataset by name."""
         return ray.get(self.references[name])
 
 
@@ -60,6 +61,7 @@ class SharedWeights:
     reference: "ray.ObjectRef[StateDict]"
 
     def __call__(self) -> StateDict:
+        """Return the weights."""
         return ray.get(self.reference)
 
 

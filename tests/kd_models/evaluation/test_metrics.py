@@ -16,7 +16,7 @@ from kd_models.evaluation.metrics import (
     roc_curve,
     youden_threshold,
 )
-from kd_models.evaluation.protocol import Split
+from kd_models.evaluation.protocol import Holdout
 
 
 @st.composite
@@ -93,7 +93,7 @@ JUDGES = [
     roc_curve,
     youden_threshold,
     lambda scores, novel: rates(scores, novel, 0.0),
-    lambda scores, novel: evaluate(scores, novel, Split(~novel | novel, ~novel | novel), "paper"),
+    lambda scores, novel: evaluate(scores, novel, Holdout(~novel | novel, ~novel | novel), "paper"),
 ]
 
 
@@ -179,7 +179,7 @@ def test_rates_of_a_threshold_outside_the_scores(threshold: float, fpr: int, fnr
 # The validation half is separated between 2 and 3; the test half would choose 7.
 SCORES = array(1, 2, 3, 4, 1, 5, 6, 7, 8, 2)
 NOVEL = flags("--++---+++")
-SPLIT = Split(np.arange(10) < 4, np.arange(10) >= 4)
+SPLIT = Holdout(np.arange(10) < 4, np.arange(10) >= 4)
 
 
 def test_holdout_fits_the_threshold_on_one_half_and_judges_on_the_other() -> None:
