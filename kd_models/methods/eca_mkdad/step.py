@@ -1,7 +1,7 @@
 """ECA_MKDAD (Zhou and Xing 2023): a small student learns VGG16's features of normal images."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch

@@ -1,6 +1,7 @@
 """P-KDGAN (IJCAI 2020): the networks, objectives and score of one training step of a structure."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
