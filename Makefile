@@ -26,7 +26,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt pyproject.toml
 	touch $@
 
 sweep: install
-	$(BIN)/python jobs/sweep.py jobs/sweeps/quickstart.yaml
+	$(BIN)/kd sweep jobs/sweeps/quickstart.yaml
 
 test: install
 	$(BIN)/python -m pytest
