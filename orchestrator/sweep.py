@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.console import Say
 from orchestrator.executors.base import Executor, Work
-from orchestrator.planning.plan import Pack, Plan
+from orchestrator.planning.plan import Pack, Plan, Stage
 from orchestrator.planning.prepare import Prepared, prepare
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
@@ -74,18 +74,18 @@ def run_sweep(
     )
     if not left:
         # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
-        tracker, log = _start_tracking(prepared, store)
+        log = _start_tracking(prepared, store)
         schedule = Schedule((), concurrent=1)
     else:
         try:
             executor.start(say)
             schedule = _schedule(plan, finished, executor, say)
-            tracker, log = _start_tracking(prepared, store)
+            log = _start_tracking(prepared, store)
             _train(prepared, schedule, executor, store, log, display_of)
         finally:
             executor.stop()
     results = collect(plan, store, schedule.failed, schedule.skipped)
-    problems = log.close(lambda: tracker.finish_sweep(results))
+    problems = log.finish_sweep(results)
     return Outcome(
         results,
         trained=len(schedule.finished),
@@ -102,14 +102,14 @@ def _schedule(plan: Plan, finished: frozenset[str], executor: Executor, say: Say
     return Schedule(packs, concurrent)
 
 
-def _start_tracking(prepared: Prepared, store: Store) -> tuple[Tracker, BackgroundTracker]:
+def _start_tracking(prepared: Prepared, store: Store) -> BackgroundTracker:
     plan = prepared.plan
     tracker = Tracker(plan, store, plan.spec.storage)
     tracker.start_sweep(prepared.pretrained)
     log = BackgroundTracker(tracker, plan, store)
     for key in prepared.finished:
         log.finish(plan.stages[key])
-    return tracker, log
+    return log
 
 
 def _train(
@@ -134,8 +134,7 @@ def _train(
         executor.run(schedule, work, watcher)
         watcher.refresh()  # of what was skipped last
     except BaseException:
-        watcher.interrupted()
-        log.close(lambda: None)
+        log.interrupt_sweep(watcher.running)
         raise
     finally:
         display.close()
@@ -207,11 +206,10 @@ class SweepWatcher:
         self._display.refresh(self._progress)
         return known
 
-    def interrupted(self) -> None:
-        """Log that the stages that are running will not be trained now."""
-        for key in self._progress.running:
-            stage = self._progress.stages[key]
-            self._log.fail(stage, "interrupted", "the sweep was interrupted")
+    @property
+    def running(self) -> list[Stage]:
+        """Return the stages that are running."""
+        return [self._progress.stages[key] for key in self._progress.running]
 
     def _tell_of_skipped(self) -> None:
         for key, origin in self._schedule.skipped.items():

@@ -101,7 +101,11 @@ class Executor(Protocol):
         """
 
     def run(self, schedule: Schedule, work: Work, listener: Listener) -> None:
-        """Run the packs of a schedule until it is over."""
+        """Run the packs of a schedule until it is over.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; what was running is stopped.
+        """
 
     def stop(self) -> None:
         """Give everything back. Called once after :meth:`start`, whatever happened."""

@@ -78,25 +78,35 @@ def _run(pack: Pack, work: Work, listener: Listener) -> dict[str, str]:
 
 
 class _Session:
-    """Checkpoints in a folder of this machine; reports to the listener."""
+    """Checkpoints in a folder of this machine; reports to the listener.
+
+    The file ``current`` names the last whole checkpoint, so that one is there whenever this
+    process dies.
+    """
 
     def __init__(self, folder: Path, listener: Listener) -> None:
         self._folder, self._listener = folder, listener
+        self._current = folder / "current"
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
-        yield self._folder if self._folder.is_dir() else None
+        yield (
+            self._folder / self._current.read_text(encoding="utf-8")
+            if self._current.exists()
+            else None
+        )
 
     def save(self, write: Callable[[Path], None] | None) -> None:
         assert write is not None
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder.parent, prefix=".saving-") as scratch:
-            new = Path(scratch) / "new"
-            new.mkdir()
-            write(new)
-            if self._folder.exists():
-                self._folder.rename(Path(scratch) / "old")
-            new.rename(self._folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=self._folder))
+        write(new)
+        pointer = new.with_suffix(".name")
+        pointer.write_text(new.name, encoding="utf-8")
+        pointer.replace(self._current)
+        for other in self._folder.iterdir():
+            if other not in (new, self._current):
+                shutil.rmtree(other, ignore_errors=True)
 
     def report(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
         self._listener.epochs_finished(stage.key, rows)

@@ -1,10 +1,10 @@
 """MLflow, written in a thread of its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from orchestrator.planning.plan import Plan, Stage
-from orchestrator.reporting.results import candidate_result, stage_result
+from orchestrator.reporting.results import CandidateResult, candidate_result, stage_result
 from orchestrator.store.base import Store
 from orchestrator.tracking.runs import Tracker
 
@@ -37,12 +37,19 @@ class BackgroundTracker:
         """A stage was not trained; arguments as for ``Tracker.fail_stage``."""
         self._submit(self._tracker.fail_stage, stage, status, reason)
 
-    def close(self, finish_sweep: Callable[[], None]) -> tuple[str, ...]:
-        """Wait for everything to be logged; return what went wrong, each thing once."""
-        self._submit(finish_sweep)
+    def finish_sweep(self, results: list[CandidateResult]) -> tuple[str, ...]:
+        """Close the sweep's own run; return what could not be logged and why, each once."""
+        self._submit(self._tracker.finish_sweep, results)
         self._thread.shutdown()
         errors = (future.exception() for future in self._pending)
         return tuple(dict.fromkeys(f"{type(e).__name__}: {e}"[:300] for e in errors if e))
+
+    def interrupt_sweep(self, running: Iterable[Stage]) -> None:
+        """Log that the sweep and the stages that are running will not go on now."""
+        for stage in running:
+            self.fail(stage, "interrupted", "the sweep was interrupted")
+        self._submit(self._tracker.interrupt_sweep)
+        self._thread.shutdown()
 
     def _finish(self, stage: Stage) -> None:
         if self._tracker.is_complete(stage):

@@ -211,6 +211,10 @@ class Tracker:
         succeeded = counts["finished"] == len(statuses)
         self._client.set_terminated(self._sweep_run, "FINISHED" if succeeded else "FAILED")
 
+    def interrupt_sweep(self) -> None:
+        """Close the sweep's own run without results."""
+        self._client.set_terminated(self._sweep_run, "KILLED")
+
     def _keep_teacher(self, teacher: PretrainedWeights) -> None:
         name = teacher_artifact(teacher.sha256)
         folder = name.rpartition("/")[0]

@@ -133,6 +133,21 @@ def test_inline_needs_no_ray(tmp_path: Path) -> None:
     assert not list((tmp_path / "runs/inline").iterdir()), "checkpoints of finished stages remain"
 
 
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_an_interrupted_sweep_leaves_no_run_that_looks_alive(tmp_path: Path) -> None:
+    """Ray Tune takes Ctrl-C for itself."""
+    long = {**SPEC, "loss_weights": [{}], "training": {"epochs": 3000, "batch_size": 8}}
+    process = start(tmp_path, long, "--executor", "ray")
+    wait_for(lambda: any((tmp_path / "runs/train").glob("*/checkpoint_*")), seconds=120)
+    process.send_signal(signal.SIGINT)
+    code, _, log = ended(process)
+    assert code == 130, log
+    assert "the same command goes on from here" in log
+    statuses = {key: run.info.status for key, run in runs_of(tmp_path).items()}
+    assert set(statuses.values()) == {"KILLED"}, statuses
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.timeout(120)
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: signal.Signals) -> None:
@@ -142,7 +157,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: sign
     assert code == 0, log
     [student] = [row["stage_key"] for row in answer["candidates"]]
     process = start(rough, long, "--executor", "inline")
-    wait_for(lambda: len(stored(rough)) == 1 and any((rough / "runs/inline").glob("*/*.pt")))
+    wait_for(lambda: len(stored(rough)) == 1 and any((rough / "runs/inline").glob("*/current")))
     process.send_signal(how)
     code, _, log = ended(process)
     running = [key for key in runs_of(rough) if key not in {*stored(rough), "the sweep"}]
@@ -151,6 +166,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: sign
         assert code == 130, log
         assert "goes on from here" in log
         assert statuses == {"KILLED"}
+        assert runs_of(rough)["the sweep"].info.status == "KILLED"
     else:
         assert statuses == {"RUNNING"}
     code, again, log = ended(start(rough, long, "--executor", "inline"))
@@ -165,8 +181,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: sign
     assert sorted(steps) == list(range(1, 61)), "an epoch is missing or logged twice"
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

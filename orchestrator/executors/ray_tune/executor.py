@@ -109,6 +109,8 @@ class RayTuneExecutor:
             # It would warn of every trial that reported no metric; ours go to the progress actor.
             logging.getLogger("ray.tune").setLevel(logging.ERROR)
             tuner.fit()
+        if not schedule.over:
+            raise KeyboardInterrupt  # Tune took it for itself, and ended well
 
 
 class _PollingListener:
