@@ -1,5 +1,6 @@
 # make sweep   install everything and run the quickstart sweep
 # make test    install everything and run the tests
+# make test-fast what starts neither Ray nor a server nor another program: about a minute on two cores
 # make test-long   what takes longer than CI may: four sweeps at once on a new home, five times
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
@@ -14,7 +15,7 @@ KD_HOME := $(HOME)/kd-sweeps
 endif
 export KD_HOME
 
-.PHONY: install sweep test test-long check format lint types ui bench lock clean
+.PHONY: install sweep test test-fast test-long check format lint types ui bench lock clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +31,9 @@ sweep: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-fast: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not cluster and not slow"
 
 test-long: install
 	KD_TEST_SWEEPS=4 KD_TEST_ROUNDS=5 $(BIN)/python -m pytest tests/cluster/test_neighbours.py

@@ -77,6 +77,7 @@ def swept(kd: Callable[..., Any], root: Path, tree: Path) -> Any:
     return ended.answer
 
 
+@pytest.mark.slow
 @settings(
     max_examples=4,
     deadline=None,
@@ -130,6 +131,7 @@ def test_any_name_goes_from_the_tree_to_a_score(
         ]
 
 
+@pytest.mark.slow
 def test_a_student_of_one_category_is_not_that_of_another(
     kd: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_golden_numbers_of_pkdgan(kd: Callable[..., Any], dataset: str) -> None:
     assert found["ratio"]["flops"] == pytest.approx(flops_ratio, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_golden_numbers_of_eca_mkdad(kd: Callable[..., Any]) -> None:
     """Table 6 of the paper: a batch of 32 images of 128 x 128."""
     ended = kd("profile", "--method", "eca_mkdad", "--dataset", "mvtec", "--batch", "32", "--json")
@@ -62,6 +63,7 @@ def test_golden_numbers_of_eca_mkdad(kd: Callable[..., Any]) -> None:
     assert found["deployed"]["latency_ms"] > found["student"]["latency_ms"] > 0
 
 
+@pytest.mark.slow
 def test_parameters_of_every_placement(kd: Callable[..., Any]) -> None:
     placements = "placements=[mkdad, eca, eca-all, eca-null, se, scse]"
     answer = kd(
@@ -137,6 +139,7 @@ def test_a_mistake_ends_with_2_and_a_message(
         assert message in ended.stderr
 
 
+@pytest.mark.slow
 def test_as_a_program_from_anywhere(tmp_path: Path) -> None:
     ended = subprocess.run(
         [Path(sys.executable).with_name("kd"), "profile", "--dataset", "fmnist", "--json"],

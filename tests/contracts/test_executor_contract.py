@@ -119,6 +119,7 @@ def test_an_unknown_executor_is_answered_with_those_there_are() -> None:
 # In this process
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_inline_needs_no_ray(tmp_path: Path) -> None:
     program = (sys.executable, "-c", NO_RAY)
@@ -148,10 +149,12 @@ def test_an_interrupted_sweep_leaves_no_run_that_looks_alive(tmp_path: Path) -> 
     assert set(statuses.values()) == {"KILLED"}, statuses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.timeout(120)
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: signal.Signals) -> None:
-    long = {**SPEC, "loss_weights": [{}], "training": {"epochs": 60, "batch_size": 8}}
+    long = {**SPEC, "loss_weights": [{}], "training": {"epochs": 24, "batch_size": 8}}
+    long["resources"] = {**SPEC["resources"], "checkpoint_every": 4}
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     code, answer, log = ended(start(calm, long, "--executor", "inline"))
     assert code == 0, log
@@ -178,7 +181,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: sign
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     client = MlflowClient(f"sqlite:///{rough}/mlflow.db")
     steps = [p.step for p in client.get_metric_history(runs[student].info.run_id, "epoch")]
-    assert sorted(steps) == list(range(1, 61)), "an epoch is missing or logged twice"
+    assert sorted(steps) == list(range(1, 25)), "an epoch is missing or logged twice"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -188,6 +191,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_what_fails_by_itself_is_tried_again_and_then_said(tmp_path: Path) -> None:
     """A store that cannot be written any more is no fault of the stages."""

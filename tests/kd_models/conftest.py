@@ -23,6 +23,12 @@ settings.load_profile("unhurried")
 StateDict = dict[str, Tensor]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "two_workers" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     # Networks this small lose more to the hand-over between threads than they gain.

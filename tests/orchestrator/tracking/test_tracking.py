@@ -595,6 +595,7 @@ client.set_experiment_tag("0", sys.argv[3], "was here")
 """
 
 
+@pytest.mark.slow
 def test_a_database_that_many_create_at_once_is_whole(tmp_path: Path) -> None:
     """MLflow's own creation, run by two processes at once, breaks the database for good."""
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
