@@ -24,8 +24,12 @@ def bare(trials: int) -> float:
 
     environment.prepare()
     import ray
-    from ray import tune
+    from ray import cloudpickle, tune
 
+    from benchmarks import trial
+
+    # The process that measures is no module that a worker could import.
+    cloudpickle.register_pickle_by_value(trial)
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     began = time.perf_counter()
     ray.init(
@@ -36,7 +40,7 @@ def bare(trials: int) -> float:
     )
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
-            tune.with_resources(_bare_trial, tune.PlacementGroupFactory([{"memory": 500e6}])),
+            tune.with_resources(trial._bare_trial, tune.PlacementGroupFactory([{"memory": 500e6}])),
             param_space={"folder": folder, "trial": tune.grid_search(list(range(trials)))},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),

@@ -1,4 +1,4 @@
-"""Where words for people go."""
+"""The console: names appear as they are, and command nothing."""
 
 from collections.abc import Callable
 from typing import Any

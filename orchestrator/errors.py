@@ -1,4 +1,4 @@
-"""What a person can put right: jobs print these without a traceback."""
+"""What a person can put right: commands print these without a traceback."""
 
 
 class UserError(Exception):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.console import Say
 from orchestrator.executors.base import Executor, Work
-from orchestrator.planning.plan import Pack, Plan, Stage
+from orchestrator.planning.plan import Pack, Plan
 from orchestrator.planning.prepare import Prepared, prepare
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
@@ -72,20 +72,24 @@ def run_sweep(
         f"{len(plan.candidates)} candidates, {len(plan.stages)} stages: "
         f"{len(finished)} in the store, {left} to train"
     )
-    if not left:
-        # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
-        log = _start_tracking(prepared, store)
-        schedule = Schedule((), concurrent=1)
-    else:
-        try:
+    schedule = Schedule((), concurrent=1)
+    try:
+        if left:
             executor.start(say)
             schedule = _schedule(plan, finished, executor, say)
-            log = _start_tracking(prepared, store)
-            _train(prepared, schedule, executor, store, log, display_of)
-        finally:
+        # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
+        log = _start_tracking(prepared, store)
+        try:
+            if left:
+                _train(prepared, schedule, executor, store, log, display_of)
+            results = collect(plan, store, schedule.failed, schedule.skipped)
+        except BaseException:
+            log.interrupt_sweep()
+            raise
+        problems = log.finish_sweep(results)
+    finally:
+        if left:
             executor.stop()
-    results = collect(plan, store, schedule.failed, schedule.skipped)
-    problems = log.finish_sweep(results)
     return Outcome(
         results,
         trained=len(schedule.finished),
@@ -133,9 +137,6 @@ def _train(
     try:
         executor.run(schedule, work, watcher)
         watcher.refresh()  # of what was skipped last
-    except BaseException:
-        log.interrupt_sweep(watcher.running)
-        raise
     finally:
         display.close()
 
@@ -205,11 +206,6 @@ class SweepWatcher:
             self._display.say(f"finished {counted(trained, self._progress.has_seeds)}")
         self._display.refresh(self._progress)
         return known
-
-    @property
-    def running(self) -> list[Stage]:
-        """Return the stages that are running."""
-        return [self._progress.stages[key] for key in self._progress.running]
 
     def _tell_of_skipped(self) -> None:
         for key, origin in self._schedule.skipped.items():

@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset, told to the person who can put it right."""
+"""What can be wrong with a dataset, in words for the person who can put it right."""
 
 
 class DataError(ValueError):

@@ -1,4 +1,4 @@
-"""What whoever asks for a dataset leaves to the loader."""
+"""What a loader of a dataset may do."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Who may see which test image (docs/adr/0003)."""
+"""Evaluation protocols: which test images set thresholds and choices (docs/adr/0003)."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -4,10 +4,14 @@ A method turns settings into variants, each a chain of training steps. A step ma
 the training calls, in this order:
 
 1. ``load``: the networks of earlier steps;
-2. ``prepare``, once, before the first epoch: a hypersphere's centre, feature statistics;
-3. epochs that minimise ``objectives()``, or ``fit`` where there are none;
-4. ``calibrate``, before the scores of an epoch are wanted: quantiles, densities of features;
-5. ``scorer``: a module that maps images to novelty scores.
+2. ``prepare``: a hypersphere's centre, feature statistics;
+3. ``targets``: a fixed teacher's outputs;
+4. epochs that minimise ``objectives()``, or ``fit`` where there are none;
+5. ``calibrate``, before the scores of an epoch are wanted: quantiles, densities of features;
+6. ``scorer``: a module that maps images to novelty scores.
+
+Objectives and scorers of lanes run under ``vmap``: no control flow that depends on data, no random
+numbers. Buffers exist from the start and are written in place.
 
 Whatever a learner knows at the end lies in the state dicts of its ``trained`` networks, buffers
 included: those are what is stored, resumed, deployed and loaded again, without pickle.
@@ -56,6 +60,14 @@ class PretrainedWeights:
     def sha256(self) -> str:
         """Return the identity of the weights: of their float32 values, wherever they came from."""
         return fingerprint_arrays(*(self.state[name].float() for name in sorted(self.state)))
+
+
+class CannotTrain(Exception):
+    """A learner cannot be trained or fitted on these images, and no other try would help.
+
+    Raised by ``prepare``, ``fit`` or ``calibrate``, in every process alike; the message says why.
+    The learner's stage fails, and the others of its pack go on.
+    """
 
 
 class MemoryBudget:
@@ -110,12 +122,19 @@ class PackContext:
 
 
 class Learner(ABC):
-    """The networks of one step, with what trains and scores them."""
+    """The networks of one step, with what trains and scores them.
+
+    Args:
+        trained: the networks that the step trains or fits, by name.
+    """
+
+    def __init__(self, trained: Mapping[str, nn.Module]) -> None:
+        self._trained = trained
 
     @property
-    @abstractmethod
     def trained(self) -> Mapping[str, nn.Module]:
         """Return the networks that the step trains or fits, by name."""
+        return self._trained
 
     def load(self, weights: NetworkStates) -> None:
         """Start from networks of earlier steps; names that the step lacks are ignored."""
@@ -126,8 +145,12 @@ class Learner(ABC):
     def prepare(self, images: Tensor, world: World) -> None:  # noqa: B027  # an optional hook
         """Compute what the objectives need of the training images (N, C, S, S).
 
-        Called once, before the first epoch, in every process with all images. What it computes
-        belongs into buffers of the trained networks, so that a resumed training finds it.
+        Called in every process with all images, before the first epoch, and again before a
+        training goes on from its state. What it computes belongs into buffers of the trained
+        networks.
+
+        Raises:
+            CannotTrain: there is nothing to be had from these images.
         """
 
     def objectives(self) -> list[nn.Module]:
@@ -138,7 +161,11 @@ class Learner(ABC):
         return []
 
     def fit(self, images: Tensor, world: World) -> None:
-        """Fit a learner without objectives to the training images (N, C, S, S)."""
+        """Fit a learner without objectives to the training images (N, C, S, S).
+
+        Raises:
+            CannotTrain: there is nothing to be had from these images.
+        """
         raise NotImplementedError(f"{type(self).__name__} has neither objectives nor fit")
 
     def calibrate(self, images: Tensor, world: World) -> None:  # noqa: B027  # an optional hook
@@ -146,6 +173,9 @@ class Learner(ABC):
 
         Called in every process before an epoch's scores are computed. What it computes belongs
         into buffers of the trained networks.
+
+        Raises:
+            CannotTrain: there is nothing to be had from these images.
         """
 
     def targets(self, images: Tensor, world: World) -> Batch:

@@ -1,12 +1,13 @@
 """The only epoch loop of the project."""
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kd_models.methods.base import Learner
+from kd_models.methods.base import CannotTrain, Learner
 from kd_models.methods.objectives import Batch
 from kd_models.training.lanes import Lanes, gather
 from kd_models.training.recipe import Recipe
@@ -45,8 +46,8 @@ class Epoch:
     Attributes:
         number: from 1.
         terms: by the training's place, the mean of every term over all images and processes.
-        diverged: by the training's place, the error of those that end here since a term is not
-            finite.
+        failed: by the training's place, the error of those that end here: a term is not finite,
+            or the learner cannot be fitted.
     """
 
     def __init__(
@@ -55,24 +56,30 @@ class Epoch:
         lanes: Lanes,
         active: Mapping[int, Training],
         terms: Mapping[int, Mapping[str, float]],
+        failed: Mapping[int, Exception],
         world: World,
     ) -> None:
-        self.number = number
-        self.terms = terms
-        bad = {place: _not_finite(own) for place, own in terms.items()}
-        self.diverged = {
-            place: Diverged(f"{', '.join(names)} not finite in epoch {number}")
-            for place, names in bad.items()
-            if names
-        }
+        self.number, self.terms, self.failed = number, terms, failed
         self._lanes, self._active, self._world = lanes, active, world
+
+    def calibrate(self) -> dict[int, CannotTrain]:
+        """Calibrate the learners; return by place the errors of those that cannot be."""
+        failed: dict[int, CannotTrain] = {}
+        for place, training in self._active.items():
+            if place not in self.failed:
+                try:
+                    training.learner.calibrate(training.data["x"], self._world)
+                except CannotTrain as error:
+                    failed[place] = error
+        return failed
 
     def score(
         self, images: Mapping[int, Tensor], targets: Mapping[int, Batch]
     ) -> dict[int, Tensor]:
-        """Return by place the novelty scores (N_i,) of images (N_i, C, S, S); see Lanes.score."""
-        for training in self._active.values():
-            training.learner.calibrate(training.data["x"], self._world)
+        """Return by place the novelty scores (N_i,) of images (N_i, C, S, S); see Lanes.score.
+
+        Calibrate first. Scores of trainings that failed mean nothing.
+        """
         scores = self._lanes.score(
             [images[place] for place in self._active], [targets[place] for place in self._active]
         )
@@ -112,10 +119,10 @@ def train(
     """
     world = world or World()
     x = on_device(images, world)
-    learner_on(learner, world)
+    learner_on(learner, world).prepare(x, world)
 
     def after_epoch(epoch: Epoch) -> Collection[int]:
-        for error in epoch.diverged.values():
+        for error in epoch.failed.values():
             raise error
         on_epoch(epoch.state(0), epoch.terms[0])
         return ()
@@ -137,20 +144,17 @@ def train_together(
     end of each. A training that diverges ends with that epoch, the others go on unchanged.
 
     Args:
-        trainings: of learners of one shape, on :func:`learner_on` their device, whose data gives
-            batches of one size; their states, if any, are of one epoch.
+        trainings: of prepared learners of one shape, on :func:`learner_on` their device, whose
+            data gives batches of one size; their states, if any, are of one epoch.
         recipe: how; None for learners without objectives, which are fitted in a single epoch.
         after_epoch: called in every process after each epoch; returns the places of trainings
-            that end here besides those that diverged.
+            that end here besides those that failed.
         world: the processes that train them together; this one alone by default.
 
     Raises:
         DataTooSmall: fewer images than processes.
     """
     world = world or World()
-    for training in trainings:
-        if training.state is None:
-            training.learner.prepare(training.data["x"], world)
     if recipe is None:
         _fit(trainings, after_epoch, world)
         return
@@ -172,8 +176,10 @@ def train_together(
         terms = _run_epoch(
             lanes, list(active.values()), own_steps, batch_size, number, recipe, world
         )
-        epoch = Epoch(number, lanes, active, dict(zip(active, terms, strict=True)), world)
-        ended = {*epoch.diverged, *after_epoch(epoch)}
+        means = dict(zip(active, terms, strict=True))
+        epoch = Epoch(number, lanes, active, means, _diverged(means, number), world)
+        ended = {*epoch.failed, *after_epoch(epoch)}
+        del epoch  # it holds these lanes, which may go
         if ended and number < recipe.epochs:
             lost = [lane for lane, place in enumerate(active) if place in ended]
             active = {place: t for place, t in active.items() if place not in ended}
@@ -218,9 +224,13 @@ def _fit(
     trainings: Sequence[Training], after_epoch: Callable[[Epoch], Collection[int]], world: World
 ) -> None:
     for place, training in enumerate(trainings):
-        training.learner.fit(training.data["x"], world)
+        failed: dict[int, Exception] = {}
+        try:
+            training.learner.fit(training.data["x"], world)
+        except CannotTrain as error:
+            failed[place] = error
         lanes = Lanes([training.learner], (0.0, 0.0), world)
-        after_epoch(Epoch(1, lanes, {place: training}, {place: {}}, world))
+        after_epoch(Epoch(1, lanes, {place: training}, {place: {}}, failed, world))
 
 
 def on_device(images: Tensor, world: World) -> Tensor:
@@ -272,5 +282,10 @@ def epoch_order(
     yield from order[: steps * batch_size].to(device or order.device).split(batch_size)
 
 
-def _not_finite(terms: Mapping[str, float]) -> list[str]:
-    return [name for name, value in terms.items() if not torch.isfinite(torch.tensor(value))]
+def _diverged(terms: Mapping[int, Mapping[str, float]], number: int) -> dict[int, Exception]:
+    failed: dict[int, Exception] = {}
+    for place, own in terms.items():
+        bad = [name for name, value in own.items() if not math.isfinite(value)]
+        if bad:
+            failed[place] = Diverged(f"{', '.join(bad)} not finite in epoch {number}")
+    return failed

@@ -22,11 +22,6 @@ class TrainingState:
     optimizers: Sequence[Mapping[str, Any]]
 
     @classmethod
-    def start(cls) -> Self:
-        """Return the state before the first epoch."""
-        return cls(0, {}, ())
-
-    @classmethod
     def capture(
         cls,
         epoch: int,

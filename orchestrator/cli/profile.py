@@ -26,8 +26,8 @@ def profile(
         str, typer.Option(help="Gives channels, and what the method's paper sets by dataset.")
     ],
     method: Annotated[
-        str, typer.Option(help=f"One of {', '.join(methods())}, or of an installed package.")
-    ] = next(iter(methods())),
+        str | None, typer.Option(help="A built-in method, or one that an installed package offers.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the method, e.g. student_widths=[[8,16,64]]."),
@@ -46,9 +46,10 @@ def profile(
 
     def work(log: Console, say: Say) -> Answer:
         row = dataset_row(dataset)
-        settings = method_settings(method, overrides or ())
+        name = method or next(iter(methods()))
+        settings = method_settings(name, overrides or ())
         table = Table(
-            title=f"{method} on {dataset}, batch {batch}",
+            title=f"{name} on {dataset}, batch {batch}",
             caption="latency: one CPU thread; ratio: teacher to student",
         )
         for heading in ("", "params", "FLOPs", "ms"):
@@ -60,7 +61,7 @@ def profile(
             if same not in found:
                 found[same] = _profile(variant, batch)
                 _add(table, found[same])
-        data = {"method": method, "dataset": dataset, "batch": batch}
+        data = {"method": name, "dataset": dataset, "batch": batch}
         return Answer({**data, "detectors": list(found.values())}, table)
 
     respond(work, as_json, debug)

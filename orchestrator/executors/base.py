@@ -31,7 +31,10 @@ class Listener(Protocol):
         """A pack starts."""
 
     def epochs_finished(self, stage_key: str, rows: Sequence[Mapping[str, float]]) -> None:
-        """Epochs of a stage are finished, in order."""
+        """Epochs of a stage are finished, in order.
+
+        More than one at once are those of an earlier run that the stage goes on from.
+        """
 
     def said(self, line: str) -> None:
         """A pack has something to tell."""

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.running.pack import run_pack
 from orchestrator.store.record import is_trained
+
+_REFRESH_SECONDS = 0.5
 
 
 class InlineExecutor:
@@ -87,6 +90,7 @@ class _Session:
     def __init__(self, folder: Path, listener: Listener) -> None:
         self._folder, self._listener = folder, listener
         self._current = folder / "current"
+        self._refreshed = 0.0
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
@@ -110,7 +114,9 @@ class _Session:
 
     def report(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
         self._listener.epochs_finished(stage.key, rows)
-        self._listener.refresh()
+        if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
+            self._refreshed = time.monotonic()
+            self._listener.refresh()
 
     def say(self, line: str) -> None:
         self._listener.said(line)

@@ -13,7 +13,7 @@ from kd_models.names import together
 from kd_models.training.recipe import Recipe
 from kd_models.values import short_text
 from orchestrator.planning.keys import SCHEMA, Encoded, canonical_json, sha256
-from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.spec import SpecError, SweepSpec
 
 T = TypeVar("T")
 
@@ -280,6 +280,30 @@ class DatasetFacts:
         return (self.class_fingerprints or {}).get(normal_class, self.fingerprint)
 
 
+TAKEN_AXES = frozenset(
+    (
+        *("dataset", "normal_class", "method", "student", "seed", "step", "role", "sweep"),
+        *("stage_key", "parent_keys", "status", "reason", "complete", "threshold"),
+        *("auroc", "val_auroc", "test_auroc", "teacher_auroc", "gmean", "fpr", "fnr"),
+    )
+)
+"""Names that every stage's tags and every result's row have for something else."""
+
+
+def _check_axes(method: str, axes: Mapping[str, Any], step: Step) -> None:
+    taken = sorted(TAKEN_AXES & axes.keys())
+    if taken:
+        raise SpecError(
+            f"method {method} has an axis {', '.join(taken)}, which results have for something "
+            "else; its package must give it another name"
+        )
+    if step.axis not in axes:
+        raise SpecError(
+            f"method {method}: its step's axis {step.axis} is none of its variants' axes "
+            f"({', '.join(axes)}); its package must name one of them"
+        )
+
+
 def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: str = "") -> Plan:
     """Expand a spec into candidates and the distinct stages behind them.
 
@@ -311,6 +335,8 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
             )
             for variant in spec.settings.variants(fact.row, pretrained)
         ]
+        for variant, chain in variants:
+            _check_axes(spec.method, variant.axes, chain[-1].step)
         for normal_class, (variant, chain), seed in product(classes, variants, spec.seeds):
             keys: list[str] = []
             for trained in chain:

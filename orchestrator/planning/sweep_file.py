@@ -43,9 +43,9 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         return SweepSpec.model_validate(raw)
     except ValidationError as error:
         lines = _explained(SweepSpec, error, _model_of(raw))
-        # What is wrong with training is wrong with what teachers inherit of it: say it once.
-        inherited = {f"teacher.{line}" for line in lines}
-        said = [f"{shown(path)}: {line}" for line in lines if line not in inherited]
+        # A group of settings that inherits from another has its mistakes too: say each once.
+        own = [line for line in lines if not any(line.endswith(f".{other}") for other in lines)]
+        said = [f"{shown(path)}: {line}" for line in own]
         raise SpecError("\n".join(said)) from None
 
 

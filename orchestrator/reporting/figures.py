@@ -29,7 +29,8 @@ def stage_figures(result: StageResult, title: str) -> dict[str, Figure]:
     }
     if result.shown:
         figures["heatmaps.png"] = heat_map_figure(result.shown, threshold, title)
-        figures["layers.png"] = layer_figure(result.shown, title)
+        if all(one.layers for one in result.shown):
+            figures["layers.png"] = layer_figure(result.shown, title)
     return figures
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import mean
 from typing import Protocol
 
@@ -40,12 +41,12 @@ class Progress:
         """Return how many epochs a stage trains."""
         return self.stages[key].epochs
 
-    @property
+    @cached_property
     def has_seeds(self) -> bool:
         """Whether seeds tell stages apart."""
         return len({stage.seed for stage in self.stages.values()}) > 1
 
-    @property
+    @cached_property
     def total_epochs(self) -> int:
         """Return the epochs of all stages."""
         return sum(self.epochs_of(key) for key in self.stages)

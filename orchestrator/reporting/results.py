@@ -186,7 +186,7 @@ def _auroc_of(teacher: Stage, store: Store) -> float | None:
 
 @cache
 def cost_of_detector(detector: Detector, image_size: int) -> Cost:
-    """Count and measure a detector's cost_of for one image, as both papers count it.
+    """Count and measure a detector's cost for one image, as both papers count it.
 
     Measured once for each detector, in this process: call it first where nothing else runs.
     """

@@ -1,7 +1,7 @@
 """What is kept of a pack's half-trained stages."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -42,10 +42,16 @@ class Checkpoint:
                 json.loads(failures.read_bytes()) if failures.exists() else {},
             )
 
-    def write(self, folder: Path) -> None:
-        """Write it into a folder."""
-        for key, state in self.states.items():
-            state.save(folder / f"{key}{_STATE}")
-            history = json.dumps(self.histories[key])
-            (folder / f"{key}{_HISTORY}").write_text(history, encoding="utf-8")
-        (folder / _FAILURES).write_text(json.dumps(dict(self.failures)), encoding="utf-8")
+
+def write_checkpoint(
+    folder: Path,
+    states: Iterable[tuple[str, TrainingState]],
+    histories: Mapping[str, History],
+    failures: Mapping[str, str],
+) -> None:
+    """Write what :meth:`Checkpoint.load` reads into a folder; arguments as its attributes."""
+    for key, state in states:
+        state.save(folder / f"{key}{_STATE}")
+        history = json.dumps(histories[key])
+        (folder / f"{key}{_HISTORY}").write_text(history, encoding="utf-8")
+    (folder / _FAILURES).write_text(json.dumps(dict(failures)), encoding="utf-8")

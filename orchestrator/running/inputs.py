@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from kd_models.data import DataError, Images, ImageSet, OneClassData, one_class, to_model_input
-from kd_models.methods.base import Learner, MemoryBudget, NetworkStates, PackContext
+from kd_models.methods.base import CannotTrain, Learner, MemoryBudget, NetworkStates, PackContext
 from kd_models.methods.objectives import Batch
 from kd_models.training.epochs import DataTooSmall, batches_per_epoch, learner_on, on_device
 from kd_models.training.world import World
@@ -20,7 +20,7 @@ T = TypeVar("T")
 _TargetsKey = tuple[int, tuple[str, ...], Hashable]
 """The images' id, the teacher's stage, and what else of the settings the targets depend on."""
 
-LASTING = (DataTooSmall, DataError, CorruptStage)
+LASTING = (DataTooSmall, DataError, CorruptStage, CannotTrain)
 """Errors that another try would end in too. Each is raised in every process alike."""
 
 
@@ -68,10 +68,11 @@ class PackInputs:
         return batches_per_epoch(images, wanted, self._world.size)
 
     def learner(self, stage: Stage) -> Learner:
-        """Return a new learner with its parents' networks, on the device.
+        """Return a new learner with its parents' networks, prepared, on the device.
 
         Raises:
             CorruptStage: a parent cannot be read from the store.
+            CannotTrain: the learner cannot be prepared.
         """
         if self._pack_context is None:
             read = self._context.pretrained if stage.step.pretrained else None
@@ -82,7 +83,8 @@ class PackInputs:
                 read_parent = partial(_networks_of_parent, self._context.store, parent)
                 self._parents[parent] = self._in_every_process(read_parent)
             learner.load(self._parents[parent])
-        return learner_on(learner, self._world)
+        learner_on(learner, self._world).prepare(self.data(stage).train, self._world)
+        return learner
 
     def targets(self, stage: Stage, learner: Learner) -> Batch:
         """Return the fixed teacher's outputs for the stage's training images."""

@@ -10,7 +10,7 @@ from orchestrator.running.checkpoints import Checkpoint
 from orchestrator.running.context import RunContext, Session
 from orchestrator.running.evaluation import RunningStage
 from orchestrator.running.inputs import LASTING, PackInputs
-from orchestrator.running.stack import StackRun, in_words, stack_size
+from orchestrator.running.stack import StackRun, reason_of, stack_size
 from orchestrator.store.record import is_trained
 
 
@@ -39,7 +39,9 @@ class _PackRun:
     def __init__(self, pack: Pack, context: RunContext, world: World, session: Session) -> None:
         self._context, self._world, self._session = context, world, session
         self._inputs = PackInputs(context, world)
-        self._waiting = [s for s in pack.stages if not is_trained(context.store, s)]
+        # As process 0 finds it: another sweep may store a stage while the processes look.
+        trained = world.gather([s.key for s in pack.stages if is_trained(context.store, s)])[0]
+        self._waiting = [stage for stage in pack.stages if stage.key not in trained]
         self._checkpoint = Checkpoint.load(self._waiting, session)
         self._failures = dict(self._checkpoint.failures)
         self._warned: set[str] = set()
@@ -70,7 +72,7 @@ class _PackRun:
             try:
                 batch, _ = self._inputs.batches(stage)
             except LASTING as error:
-                self._failures[stage.key] = in_words(error)
+                self._failures[stage.key] = reason_of(error)
             else:
                 is_new = stage.key not in self._checkpoint.states
                 groups.setdefault((is_new, batch), []).append(stage)
@@ -84,7 +86,7 @@ class _PackRun:
                 try:
                     learner = self._inputs.learner(stage)
                 except LASTING as error:
-                    self._failures[stage.key] = in_words(error)
+                    self._failures[stage.key] = reason_of(error)
                     continue
                 history = self._checkpoint.histories.get(stage.key, [])
                 running.append(RunningStage(stage, learner, self._inputs, history))

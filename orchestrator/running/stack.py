@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -10,7 +11,7 @@ from kd_models.training.epochs import Diverged, Epoch, Training, train_together
 from kd_models.training.lanes.size import fastest_size
 from kd_models.training.world import World
 from orchestrator.planning.plan import Stage
-from orchestrator.running.checkpoints import Checkpoint
+from orchestrator.running.checkpoints import Checkpoint, write_checkpoint
 from orchestrator.running.context import Row, RunContext, Session
 from orchestrator.running.evaluation import RunningStage
 from orchestrator.running.inputs import LASTING, PackInputs
@@ -107,11 +108,11 @@ class StackRun:
             place: {"epoch": epoch.number, "seconds": seconds, **terms}
             for place, terms in epoch.terms.items()
         }
-        lost: dict[int, Diverged] = dict(epoch.diverged)
+        lost = dict(epoch.failed)
         if last or epoch.number % self._context.evaluate_every == 0:
             lost |= self._evaluate(epoch, rows)
         for place, error in lost.items():
-            self._failures[self._running[place].stage.key] = in_words(error)
+            self._failures[self._running[place].stage.key] = reason_of(error)
             del rows[place]
         for place, row in rows.items():
             one = self._running[place]
@@ -128,17 +129,19 @@ class StackRun:
                 self._session.report(one.stage, [row])
         return lost
 
-    def _evaluate(self, epoch: Epoch, rows: Mapping[int, Row]) -> dict[int, Diverged]:
-        """Add the AUROCs to the rows; return by place the trainings without finite scores."""
+    def _evaluate(self, epoch: Epoch, rows: Mapping[int, Row]) -> dict[int, Exception]:
+        """Add the AUROCs to the rows; return by place the errors of those without scores."""
+        lost: dict[int, Exception] = dict(epoch.calibrate())
+        if not rows.keys() - lost.keys() - epoch.failed.keys():
+            return lost
         active = {place: self._running[place] for place in rows}
         images = {place: one.data.test for place, one in active.items()}
         targets = {
             place: self._inputs.scoring_targets(one.stage, one.learner)
             for place, one in active.items()
         }
-        lost: dict[int, Diverged] = {}
         for place, scores in epoch.score(images, targets).items():
-            if place in epoch.diverged:
+            if place in epoch.failed or place in lost:
                 continue
             if not torch.isfinite(scores).all():
                 lost[place] = Diverged("novelty scores are not finite")
@@ -153,14 +156,16 @@ class StackRun:
             self._session.save(None)
             return
         running = {place: self._running[place] for place in places}
-        checkpoint = Checkpoint(
-            {one.stage.key: epoch.state(place) for place, one in running.items()},
-            {one.stage.key: one.history for one in running.values()},
-            self._earlier_failures | self._failures,
+        write = partial(
+            write_checkpoint,
+            # One at a time: a state copies the optimizers' moments.
+            states=((one.stage.key, epoch.state(place)) for place, one in running.items()),
+            histories={one.stage.key: one.history for one in running.values()},
+            failures=self._earlier_failures | self._failures,
         )
-        self._session.save(checkpoint.write)
+        self._session.save(write)
 
 
-def in_words(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the reason of a failed stage in one line."""
     return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What a store of finished stages does, and how one is opened."""
+"""What every store of finished stages does."""
 
 from collections.abc import Mapping
 from typing import Protocol

@@ -230,13 +230,9 @@ class DistilLearner(Learner):
             self._student = config.student.network()
         # What comes after the last distilled layer gets no gradient, for which DDP would wait.
         self._student.after(max(config.training_layers)).requires_grad_(False)
+        super().__init__({"student": self._student})
         self._teacher = context.once("teacher", lambda: _pretrained_teacher(context))
         self._budget = context.budget
-
-    @property
-    def trained(self) -> dict[str, nn.Module]:
-        """Return the student."""
-        return {"student": self._student}
 
     def objectives(self) -> list[nn.Module]:
         """Return the one objective, Eq. 13."""

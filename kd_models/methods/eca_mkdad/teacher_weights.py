@@ -1,4 +1,4 @@
-"""Where the teacher's weights come from: ImageNet by torchvision, a file, or, asked for, chance."""
+"""The teacher's weights: torchvision's of ImageNet, those of a file, or random ones."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext

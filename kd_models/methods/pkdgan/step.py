@@ -165,20 +165,16 @@ class GanLearner(Learner):
                 self._generators[role] = network.generator()
                 if adversarial:
                     self._discriminators[role] = network.discriminator()
+        fixed = () if self.structure.trains_teacher else ("teacher.generator",)
+        super().__init__({n: net for n, net in self.networks.items() if n not in fixed})
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """Every network by name, ``student.generator`` and so on."""
+        """Return every network by name, ``student.generator`` and so on, a fixed teacher too."""
         return {
             **{f"{role}.generator": g for role, g in self._generators.items()},
             **{f"{role}.discriminator": d for role, d in self._discriminators.items()},
         }
-
-    @property
-    def trained(self) -> dict[str, nn.Module]:
-        """The networks that this step trains; a fixed teacher is not among them."""
-        fixed = () if self.structure.trains_teacher else ("teacher.generator",)
-        return {name: network for name, network in self.networks.items() if name not in fixed}
 
     def load(self, weights: NetworkStates) -> None:
         """Start from earlier steps' networks, given as state dicts by name.

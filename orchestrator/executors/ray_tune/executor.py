@@ -98,7 +98,7 @@ class RayTuneExecutor:
                     tune.PlacementGroupFactory([TRIAL_RESOURCES]),
                 ),
                 tune_config=tune.TuneConfig(
-                    search_alg=PackSearcher(schedule, polling),
+                    search_alg=PackSearcher(schedule, polling, work.store),
                     num_samples=-1,
                     reuse_actors=True,
                 ),
@@ -144,9 +144,8 @@ class _PollingListener:
         for event in events:
             if event.line:
                 self._listener.said(event.line)
-        for key in dict.fromkeys(event.stage_key for event in events if event.rows):
-            rows = [row for event in events if event.stage_key == key for row in event.rows]
-            self._listener.epochs_finished(key, rows)
+            if event.rows:
+                self._listener.epochs_finished(event.stage_key, event.rows)
 
 
 class _Ticker(tune.Callback):

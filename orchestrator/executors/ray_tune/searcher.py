@@ -5,18 +5,19 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.executors.base import Listener
+from orchestrator.executors.base import Listener, not_trained
 from orchestrator.executors.ray_tune.trial import FAILURES
 from orchestrator.planning.plan import Pack
 from orchestrator.planning.schedule import Schedule
+from orchestrator.store.base import Store
 
 
 class PackSearcher(Searcher):
     """Suggests a pack when its parents are finished, nothing while there is none, then ends."""
 
-    def __init__(self, schedule: Schedule, listener: Listener) -> None:
+    def __init__(self, schedule: Schedule, listener: Listener, store: Store) -> None:
         super().__init__()
-        self._schedule, self._listener = schedule, listener
+        self._schedule, self._listener, self._store = schedule, listener, store
         self._packs: dict[str, Pack] = {}
 
     def suggest(  # type: ignore[override]  # FINISHED is a string
@@ -39,7 +40,7 @@ class PackSearcher(Searcher):
         pack = self._packs.pop(trial_id)
         if error or not result or FAILURES not in result:
             reason = "the trial's process died (see Ray's logs)"
-            failures = dict.fromkeys((stage.key for stage in pack.stages), reason)
+            failures = not_trained(pack, self._store, reason)
         else:
             failures = json.loads(result[FAILURES])
         self._schedule.finish(pack.key, self._listener.pack_ended(pack, failures))

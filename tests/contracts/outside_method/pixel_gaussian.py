@@ -1,6 +1,6 @@
 """A method from elsewhere: how unlikely an image's pooled pixels are under one Gaussian."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -39,33 +39,30 @@ class GaussianDetector(Detector):
 class GaussianStep(Step):
     axis: ClassVar[str] = "side"
     scored: ClassVar[str] = "gaussian"
-    name: ClassVar[str] = "gaussian"
     size: tuple[int, Count]
+
+    @property
+    def name(self) -> str:
+        return str(self.size[1])
 
     @property
     def detector(self) -> GaussianDetector:
         return GaussianDetector(size=self.size)
 
     def learner(self, seed: int, context: object) -> Learner:
-        return GaussianLearner(Gaussian(*self.size))
+        return GaussianLearner({"gaussian": Gaussian(*self.size)})
 
 
 class GaussianLearner(Learner):
-    def __init__(self, gaussian: Gaussian) -> None:
-        self.gaussian = gaussian
-
-    @property
-    def trained(self) -> Mapping[str, nn.Module]:
-        return {"gaussian": self.gaussian}
-
     def fit(self, images: Tensor, world: object) -> None:
-        values = self.gaussian.pool(images).double()
+        gaussian = self.trained["gaussian"]
+        values = gaussian.pool(images).double()
         noise = 0.01 * torch.eye(values.shape[1]).to(values)
-        self.gaussian.mean.copy_(values.mean(0))
-        self.gaussian.precision.copy_(torch.linalg.inv(values.T.cov() + noise))
+        gaussian.mean.copy_(values.mean(0))
+        gaussian.precision.copy_(torch.linalg.inv(values.T.cov() + noise))
 
     def scorer(self) -> Scorer:
-        return Scorer(self.gaussian).eval()
+        return Scorer(self.trained["gaussian"]).eval()
 
 
 class GaussianSettings(MethodSettings):

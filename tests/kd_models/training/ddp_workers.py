@@ -176,7 +176,7 @@ def lanes(world: World) -> Measured:
 
     together = [lane(seed) for seed in range(4)]
     lost: set[int] = set()
-    train_together(together, recipe, lambda epoch: lost.update(epoch.diverged) or (), world=world)
+    train_together(together, recipe, lambda epoch: lost.update(epoch.failed) or (), world=world)
     found: Measured = {"lost": lost}
     for seed in (0, 1, 3):
         alone = lane(seed)

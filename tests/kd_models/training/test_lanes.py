@@ -153,8 +153,8 @@ def test_a_lane_that_diverges_ends_and_the_others_do_not_notice(lane_of: LaneOf)
     together = [lane_of("kdgan-2", 0), bad, lane_of("kdgan-2", 2)]
     epochs = finished(together, recipe)
     assert [set(epoch.terms) for epoch in epochs] == [{0, 1, 2}, *[{0, 2}] * 3]
-    assert [set(epoch.diverged) for epoch in epochs] == [{1}, set(), set(), set()]
-    assert "not finite in epoch 1" in str(epochs[0].diverged[1])
+    assert [set(epoch.failed) for epoch in epochs] == [{1}, set(), set(), set()]
+    assert "not finite in epoch 1" in str(epochs[0].failed[1])
     for place in (0, 2):
         alone = lane_of("kdgan-2", place)
         finished([alone], recipe)
@@ -165,7 +165,7 @@ def test_when_the_last_lane_diverges_the_pack_ends(lane_of: LaneOf) -> None:
     bad = lane_of("alone", 0)
     bad.data["x"][:] = float("inf")
     (epoch,) = finished([bad], Recipe(epochs=3))
-    assert set(epoch.diverged) == {0}
+    assert set(epoch.failed) == {0}
 
 
 def test_a_lane_may_be_ended_from_outside(lane_of: LaneOf) -> None:

@@ -47,11 +47,6 @@ def test_what_is_saved_is_restored(trained: tuple[nn.Module, Adam], tmp_path: Pa
         assert torch.equal(other.state_dict()[key], expected), key
 
 
-def test_the_start_holds_nothing() -> None:
-    start = TrainingState.start()
-    assert (start.epoch, start.networks, start.optimizers) == (0, {}, ())
-
-
 def test_of_a_view_the_view_alone_is_written(tmp_path: Path) -> None:
     net = nn.Linear(100, 10)
     whole = torch.zeros(50, *net.weight.shape)

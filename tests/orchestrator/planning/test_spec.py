@@ -682,3 +682,18 @@ def test_a_sweep_s_name_of_any_kind_is_taken_or_refused_in_words(name: str) -> N
         else:
             with pytest.raises(SpecError, match="name: "):
                 read_spec(path)
+
+
+@pytest.mark.parametrize("setting", ["root", "store", "data"])
+@pytest.mark.parametrize("place", ["s3://bucket/x", "gs://b", "file:/x", "S3://bucket"])
+def test_a_place_that_is_no_folder_is_refused(
+    complaint: Callable[..., str], setting: str, place: str
+) -> None:
+    scheme = place.partition(":")[0]
+    assert complaint(storage={setting: place}) == (
+        f"a.yaml: storage: {setting} is {place!r}; expected a folder: {scheme} is not supported"
+    )
+
+
+def test_a_folder_may_have_a_colon(read: Read) -> None:
+    assert read(storage={"root": "/a:b/c"}).storage.root_path == Path("/a:b/c")
