@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import kd_models
 import orchestrator
 from kd_models.data import dataset_row
 from kd_models.methods import registry
-from kd_models.methods.base import Method, PackContext, PretrainedWeights, Step
+from kd_models.methods.base import Method, PackContext, PretrainedWeights, Step, Variant
 from kd_models.methods.registry import MethodError, method_of, methods
 from kd_models.training.world import World
 from kd_models.values import Value
+from orchestrator.planning.plan import DatasetFacts, make_plan
+from orchestrator.planning.spec import SpecError, SweepSpec
 from orchestrator.planning.sweep_file import method_settings
 
 OUTSIDE = Path(__file__).with_name("outside_method")
@@ -222,3 +225,45 @@ def test_a_method_of_a_package_outside_is_swept_chosen_downloaded_and_scored(
     scored = kd("score", "mine", "digits")
     assert scored["auroc"] == pytest.approx(aurocs["8", 8], abs=1e-6)
     assert kd("profile", "--method", "pixel_gaussian", "--dataset", "digits")["detectors"]
+
+
+def test_a_broken_package_is_one_line_and_stops_no_command_that_needs_no_method(
+    offering: Callable[..., None],
+) -> None:
+    from typer.testing import CliRunner
+
+    from orchestrator.cli import app
+
+    offering(Point("broken", ImportError("no module x")))
+    ended = CliRunner().invoke(app, ["profile", "--dataset", "digits"])
+    assert ended.exit_code == 2
+    assert ended.stderr.splitlines() == [
+        "error: the entry point broken = somewhere:broken of kd_models.methods cannot be loaded "
+        "(ImportError: no module x); repair or remove its package"
+    ]
+    assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ({"dataset": 1, "structure": "a"}, "has an axis dataset, which results have for something"),
+        ({"other": 1}, r"its step's axis structure is none of its variants' axes \(other\)"),
+    ],
+)
+def test_an_axis_that_results_could_not_hold_is_refused(
+    axes: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = method_of("pkdgan").settings
+    variants = settings.variants
+
+    def renamed(self: Any, dataset: Any, pretrained: str) -> Iterator[Variant]:
+        for variant in variants(self, dataset, pretrained):
+            yield replace(variant, axes=axes)
+
+    monkeypatch.setattr(settings, "variants", renamed)
+    spec = SweepSpec.model_validate(
+        {"name": "a", "datasets": ["digits"], "structures": ["kdgan-2"]}
+    )
+    with pytest.raises(SpecError, match=said):
+        make_plan(spec, {"digits": DatasetFacts(dataset_row("digits"), "x")})

@@ -126,6 +126,16 @@ def test_epochs_that_an_earlier_run_trained_are_done_but_make_it_no_faster(
     assert progress.seconds_left == pytest.approx(16 / 0.2)
 
 
+def test_epochs_that_arrive_one_by_one_were_trained_now(
+    progress: Progress, keys: tuple[str, ...], clock: Clock
+) -> None:
+    start(progress, keys[1])
+    clock.now += 10
+    for epoch in range(1, 6):
+        progress.epoch(keys[1], {"epoch": epoch})
+    assert (progress.resumed, progress.rate) == (0, pytest.approx(0.5))
+
+
 def test_failed_and_skipped_stages_leave_nothing_to_wait_for(
     progress: Progress, keys: tuple[str, ...], clock: Clock
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 from kd_models.data import ImageSet
 from kd_models.evaluation.metrics import auroc, aurocs
 from kd_models.evaluation.protocol import holdout_split
+from kd_models.methods.base import CannotTrain
 from kd_models.methods.pkdgan.step import GanLearner
 from kd_models.training.epochs import train_together
 from kd_models.training.world import World
@@ -449,6 +450,33 @@ def test_one_stages_failure_keeps_no_other_from_being_trained(
     assert "loss/0" in failures[bad.key]
     assert not context.store.has(bad.key)
     assert context.store.has(good.key)
+
+
+@pytest.mark.parametrize("hook", ["prepare", "calibrate"])
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_a_learner_that_cannot_be_trained_fails_alone(
+    real_plan: Callable[..., Plan],
+    context: RunContext,
+    session: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    hook: str,
+    lanes: int,
+) -> None:
+    plan = real_plan(structures=["alone"], seeds=[0, 1, 2])
+    first, bad, last = plan.stages.values()
+    calls: list[GanLearner] = []
+
+    def refuse(self: GanLearner, images: Any, world: World) -> None:
+        if self not in calls:
+            calls.append(self)
+        if calls.index(self) == 1:
+            raise CannotTrain("the covariance has no inverse")
+
+    monkeypatch.setattr(GanLearner, hook, refuse)
+    pack = Pack.of([first, bad, last])
+    failures = run_pack(pack, replace(context, lanes=lanes), World(), session)
+    assert failures == {bad.key: "CannotTrain: the covariance has no inverse"}
+    assert [context.store.has(stage.key) for stage in pack.stages] == [True, False, True]
 
 
 def test_another_dataset_than_the_planned_one_is_refused(
