@@ -1,6 +1,6 @@
 """Cost of a method's detectors, before anything is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -54,27 +54,28 @@ def profile(
         )
         for heading in ("", "params", "FLOPs", "ms"):
             table.add_column(heading, justify="right" if heading else "left")
-        found: dict[object, dict[str, Any]] = {}
+        alike: dict[object, list[Variant]] = {}
         for variant in settings.variants(row, ""):
             detector = variant.steps[-1][0].detector
-            same = (detector.cost_group, variant.image_size)
-            if same not in found:
-                found[same] = _profile(variant, batch)
-                _add(table, found[same])
+            alike.setdefault((detector.cost_group, variant.image_size), []).append(variant)
+        found = [_profile(variants, batch) for variants in alike.values()]
+        for variants, costs in zip(alike.values(), found, strict=True):
+            _add(table, _name(variants), costs)
         data = {"method": name, "dataset": dataset, "batch": batch}
-        return Answer({**data, "detectors": list(found.values())}, table)
+        return Answer({**data, "detectors": found}, table)
 
     respond(work, as_json, debug)
 
 
-def _profile(variant: Variant, batch: int) -> dict[str, Any]:
-    """Return the costs of a variant's teacher, student and whole detector."""
+def _profile(variants: Sequence[Variant], batch: int) -> dict[str, Any]:
+    """Return the costs of the teacher, student and whole detector that the variants share."""
+    variant = variants[0]
     detector, size = variant.steps[-1][0].detector, variant.image_size
     scorer = detector.scorer().eval()
     example = torch.zeros(batch, detector.channels, size, size)
     found = measure_cost(scorer, example)
     costs: dict[str, dict[str, float]] = {}
-    if (teacher := _teacher_of(variant, scorer)) is not None:
+    if (teacher := _teacher_of(variants, scorer)) is not None:
         counted = asdict(complexity(teacher, example))
         costs["teacher"] = {**counted, "latency_ms": latency_ms(teacher, example)}
     costs["student"] = {
@@ -95,20 +96,31 @@ def _profile(variant: Variant, batch: int) -> dict[str, Any]:
     return {"axes": dict(variant.axes), "image_size": size, **costs}
 
 
-def _teacher_of(variant: Variant, scorer: Scorer) -> nn.Module | None:
-    """Return the teacher: the network of the chain's first step, or a pretrained one."""
-    first, _ = variant.steps[0]
-    return first.detector.scorer().student.eval() if first.kind == "teacher" else scorer.teacher
+def _name(variants: Sequence[Variant]) -> str:
+    """Return the values of the variants' axes, but for weights, which cost nothing."""
+    axes = [
+        dict.fromkeys(short_text(variant.axes[axis]) for variant in variants)
+        for axis, value in variants[0].axes.items()
+        if not isinstance(value, Mapping)
+    ]
+    size = variants[0].image_size
+    return f"{' '.join('/'.join(values) for values in axes)}, {size} x {size}"
 
 
-def _add(table: Table, of: Mapping[str, Any]) -> None:
-    axes = " ".join(map(short_text, of["axes"].values()))
-    table.add_row(f"{axes}, {of['image_size']} x {of['image_size']}")
-    for name in ("teacher", "student", "deployed"):
-        if name in of:
-            row = of[name]
+def _teacher_of(variants: Sequence[Variant], scorer: Scorer) -> nn.Module | None:
+    """Return the teacher: the network of a chain's first step, or a pretrained one."""
+    firsts = [variant.steps[0][0] for variant in variants]
+    trained = next((step for step in firsts if step.kind == "teacher"), None)
+    return scorer.teacher if trained is None else trained.detector.scorer().student.eval()
+
+
+def _add(table: Table, name: str, costs: Mapping[str, Any]) -> None:
+    table.add_row(name)
+    for part in ("teacher", "student", "deployed"):
+        if part in costs:
+            row = costs[part]
             table.add_row(
-                f"  {name}", f"{row['params']:,}", f"{row['flops']:,}", f"{row['latency_ms']:.3f}"
+                f"  {part}", f"{row['params']:,}", f"{row['flops']:,}", f"{row['latency_ms']:.3f}"
             )
-    if "ratio" in of:
-        table.add_row("  ratio", *(f"{value:.2f}" for value in of["ratio"].values()))
+    if "ratio" in costs:
+        table.add_row("  ratio", *(f"{value:.2f}" for value in costs["ratio"].values()))

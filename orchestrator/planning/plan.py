@@ -111,7 +111,7 @@ class Stage:
     @property
     def step_title(self) -> str:
         """Return the step's name, told apart from that of a first step."""
-        return f"{self.step.name} (second step)" if len(self.parents) > 1 else self.step.name
+        return f"{self.step.name} as second step" if len(self.parents) > 1 else self.step.name
 
     @property
     def title(self) -> str:

@@ -101,6 +101,17 @@ def test_a_student_alone_has_no_teacher_to_be_compared_with(kd: Callable[..., An
     assert "teacher" not in kd(*arguments).stdout.partition("latency")[0]
 
 
+def test_a_row_names_what_shares_its_cost_and_no_weights(kd: Callable[..., Any]) -> None:
+    shown = kd(
+        *("profile", "--dataset", "mnist", "--set", "student_widths=[[1, 2, 4], [2, 4, 8]]"),
+        *("--set", "structures=[alone, kdgan-2]", "--set", "loss_weights=[{}, {k2: 5}]"),
+    ).stdout
+    assert [line for line in shown.splitlines() if "32 x 32" in line and "=" in line] == []
+    assert "alone/kdgan-2 1-2-4, 32 x 32" in shown
+    assert "alone/kdgan-2 2-4-8, 32 x 32" in shown
+    assert shown.count("│   teacher") == 2  # of those that have one
+
+
 def test_for_a_person_it_is_a_table(kd: Callable[..., Any]) -> None:
     ended = kd("profile", "--dataset", "cifar10")
     assert ended.exit_code == 0

@@ -602,7 +602,7 @@ def test_candidates_that_differ_have_different_names(plan_of: PlanOf) -> None:
 def test_a_title_says_dataset_class_step_and_whether_it_is_a_second_one(plan_of: PlanOf) -> None:
     plan = plan_of(structures=["p-kdgan-23"], normal_classes=[4])
     titles = [stage.title for stage in plan.stages.values()]
-    assert titles == ["digits 4 teacher", "digits 4 kdgan-2", "digits 4 kdgan-3 (second step)"]
+    assert titles == ["digits 4 teacher", "digits 4 kdgan-2", "digits 4 kdgan-3 as second step"]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_only_networks_that_were_trained_are_stored(trained: Any) -> None:
     assert found == {
         "digits 0 teacher": {"teacher.generator", "teacher.discriminator"},
         "digits 0 kdgan-2": {"student.generator", "student.discriminator"},
-        "digits 0 kdgan-3 (second step)": {
+        "digits 0 kdgan-3 as second step": {
             "student.generator",
             "teacher.generator",
             "teacher.discriminator",
