@@ -1,14 +1,57 @@
 """What more than one room's tests need."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.float64]
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "two_workers" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Runs a script, which calls two_processes.run, in two processes.
+
+    Returns what each saved, and the first one ``alone``.
+    """
+
+    def run(script: str) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("workers")
+        workers = [
+            subprocess.Popen(
+                [sys.executable, str(HERE / script), str(rank), "2", str(folder)],
+                env={**os.environ, "PYTHONPATH": str(HERE / "helpers")},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            outputs = [worker.communicate(timeout=180)[0] for worker in workers]
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+        assert [worker.returncode for worker in workers] == [0, 0], "\n".join(outputs)
+        return {name: torch.load(folder / f"{name}.pt") for name in ("alone", "rank0", "rank1")}
+
+    return run
 
 
 @pytest.fixture(scope="session")

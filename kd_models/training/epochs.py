@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -67,8 +68,9 @@ class Epoch:
         failed: dict[int, CannotTrain] = {}
         for place, training in self._active.items():
             if place not in self.failed:
+                calibrate = partial(training.learner.calibrate, training.data["x"], self._world)
                 try:
-                    training.learner.calibrate(training.data["x"], self._world)
+                    self._world.together(calibrate, (CannotTrain,))
                 except CannotTrain as error:
                     failed[place] = error
         return failed
@@ -119,7 +121,8 @@ def train(
     """
     world = world or World()
     x = on_device(images, world)
-    learner_on(learner, world).prepare(x, world)
+    learner_on(learner, world)
+    world.together(lambda: learner.prepare(x, world), (CannotTrain,))
 
     def after_epoch(epoch: Epoch) -> Collection[int]:
         for error in epoch.failed.values():
@@ -226,7 +229,7 @@ def _fit(
     for place, training in enumerate(trainings):
         failed: dict[int, Exception] = {}
         try:
-            training.learner.fit(training.data["x"], world)
+            world.together(partial(training.learner.fit, training.data["x"], world), (CannotTrain,))
         except CannotTrain as error:
             failed[place] = error
         lanes = Lanes([training.learner], (0.0, 0.0), world)

@@ -46,6 +46,31 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
+    def together(self, compute: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
+        """Return what ``compute`` returns, or raise in every process where one of them raises.
+
+        Otherwise one process would leave the others waiting for it. Photographs, for one, may be
+        missing on one machine alone.
+
+        Args:
+            compute: called in every process.
+            errors: those that all processes are told of, each made of a message alone; what else
+                it raises is raised where it arises.
+        """
+        error: Exception | None = None
+        try:
+            result = compute()
+        except errors as raised:
+            error = raised
+        found = self.gather(None if error is None else (type(error), str(error)))
+        if error is not None:
+            raise error
+        for elsewhere in found:
+            if elsewhere is not None:
+                kind, message = elsewhere
+                raise kind(f"in another worker: {message}")
+        return result
+
     def average_buffers(self, *modules: nn.Module) -> None:
         """Give every process the same running statistics: their mean.
 

@@ -1,8 +1,7 @@
 """What the stages of a pack train on: images, parents' networks and teacher outputs."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import TypeVar
 
 from torch import Tensor
 
@@ -16,7 +15,6 @@ from orchestrator.running.context import RunContext
 from orchestrator.store.base import CorruptStage, Store
 from orchestrator.store.record import read_networks
 
-T = TypeVar("T")
 _TargetsKey = tuple[int, tuple[str, ...], Hashable]
 """The images' id, the teacher's stage, and what else of the settings the targets depend on."""
 
@@ -53,7 +51,9 @@ class PackInputs:
         channels = stage.step.detector.channels
         key = (stage.dataset, stage.normal_class, stage.image_size, channels)
         if key not in self._data:
-            self._data[key] = self._in_every_process(lambda: self._read(stage, channels))
+            self._data[key] = self._world.together(
+                lambda: self._read(stage, channels), (DataError,)
+            )
         return self._data[key]
 
     def batches(self, stage: Stage) -> tuple[int, int]:
@@ -81,9 +81,11 @@ class PackInputs:
         for parent in stage.parents:
             if parent not in self._parents:
                 read_parent = partial(_networks_of_parent, self._context.store, parent)
-                self._parents[parent] = self._in_every_process(read_parent)
+                self._parents[parent] = self._world.together(read_parent, (CorruptStage,))
             learner.load(self._parents[parent])
-        learner_on(learner, self._world).prepare(self.data(stage).train, self._world)
+        images = self.data(stage).train
+        learner_on(learner, self._world)
+        self._world.together(lambda: learner.prepare(images, self._world), (CannotTrain,))
         return learner
 
     def targets(self, stage: Stage, learner: Learner) -> Batch:
@@ -140,22 +142,6 @@ class PackInputs:
             channels=channels,
             convert=convert,
         )
-
-    def _in_every_process(self, prepare: Callable[[], T]) -> T:
-        """Prepare something in every process, or raise in all where it fails in one.
-
-        Photographs, for one, may be missing on one of the machines alone.
-        """
-        prepared, failure = None, None
-        try:
-            prepared = prepare()
-        except (DataError, CorruptStage) as error:
-            failure = error
-        reasons = [r for r in self._world.gather(failure and str(failure)) if r is not None]
-        if reasons:
-            raise failure or DataError(f"in another worker: {reasons[0]}")
-        assert prepared is not None
-        return prepared
 
 
 def _networks_of_parent(store: Store, key: str) -> NetworkStates:

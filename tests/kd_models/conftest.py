@@ -1,10 +1,6 @@
 """Tiny networks and steps: what every test of training is made of."""
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,12 +17,6 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 StateDict = dict[str, Tensor]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "two_workers" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -111,35 +101,6 @@ def changed() -> Callable[[dict[str, StateDict], dict[str, StateDict]], set[str]
         return different
 
     return compare
-
-
-@pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
-    """Runs a script of this folder in two processes; returns what each saved, and the first one
-    ``alone``."""
-
-    def run(name: str) -> dict[str, Any]:
-        folder = tmp_path_factory.mktemp("workers")
-        script = Path(__file__).with_name("training") / name
-        workers = [
-            subprocess.Popen(
-                [sys.executable, str(script), str(rank), "2", str(folder)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-        try:
-            outputs = [worker.communicate(timeout=180)[0] for worker in workers]
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
-        assert [worker.returncode for worker in workers] == [0, 0], "\n".join(outputs)
-        return {name: torch.load(folder / f"{name}.pt") for name in ("alone", "rank0", "rank1")}
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,14 @@
-"""One of several processes that train together: ``python ddp_workers.py RANK SIZE FOLDER``.
-
-A script rather than functions for ``torch.multiprocessing.spawn``: pytest imports test modules
-under names (--import-mode=importlib) that a spawned process cannot import.
-
-What each process measures is written to FOLDER; rank 0 measures the same alone as well, before
-it joins. test_world.py compares.
-"""
+"""What one process and each of two make of the same training; test_world.py compares."""
 
 import math
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from two_processes import run
 
 from kd_models.methods.objectives import LOSS
 from kd_models.methods.pkdgan.networks import Normalisation
@@ -234,27 +225,5 @@ def measure(world: World, folder: Path) -> Measured:
     return {name: part() for name, part in parts.items()}
 
 
-def join(rank: int, size: int, folder: Path) -> None:
-    """Become one of ``size`` processes that meet in ``folder``."""
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'rendezvous'}",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=120),
-    )
-
-
-def main(rank: int, size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    if rank == 0:
-        alone = folder / "alone"
-        alone.mkdir()
-        torch.save(measure(World(), alone), folder / "alone.pt")
-    join(rank, size, folder)
-    torch.save(measure(World(rank, size), folder), folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    run(measure)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd_models.data import ImageSet
+from kd_models.data import DataError, ImageSet
 from kd_models.evaluation.metrics import auroc, aurocs
 from kd_models.evaluation.protocol import holdout_split
 from kd_models.methods.base import CannotTrain
@@ -539,7 +539,7 @@ class BesideOneThatCannotRead(World):
     """A world whose other process, on a machine without the photographs, has just said so."""
 
     def gather(self, value: Any) -> list[Any]:
-        return [value, "the folder is not there"]
+        return [value, (DataError, "the folder is not there")]
 
 
 def test_what_another_worker_cannot_read_fails_the_stage_here_too(

@@ -637,7 +637,7 @@ def test_a_student_of_full_width_learns_from_all_five_layers(
 @pytest.fixture(scope="module")
 def measured(two_workers: Callable[[str], dict[str, Measured]]) -> dict[str, Measured]:
     """What one process measures ``alone``, and each of two, ``rank0`` and ``rank1``."""
-    return two_workers("ddp_feature_workers.py")
+    return two_workers("kd_models/methods/eca_mkdad/ddp_workers.py")
 
 
 @pytest.mark.parametrize("rank", ["rank0", "rank1"])

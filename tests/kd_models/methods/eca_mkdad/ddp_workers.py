@@ -1,16 +1,11 @@
-"""As ddp_workers.py, of ECA_MKDAD: ``python ddp_feature_workers.py RANK SIZE FOLDER``.
+"""What one process and each of two make of ECA_MKDAD; test_step.py compares."""
 
-test_eca_mkdad.py compares.
-"""
-
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from ddp_workers import join
 from torch import Tensor
+from two_processes import run
 
 from kd_models.methods.base import PackContext
 from kd_models.methods.eca_mkdad.step import DistilConfig, DistilLearner, StudentConfig
@@ -73,23 +68,14 @@ def without_deep_layers(world: World) -> str:
     return ""
 
 
-def main(rank: int, size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-
-    def measure(world: World) -> Measured:
-        return {
-            "known": known(world),
-            "gradients": gradients(world),
-            "without deep layers": without_deep_layers(world),
-        }
-
-    if rank == 0:
-        torch.save(measure(World()), folder / "alone.pt")
-    join(rank, size, folder)
-    torch.save(measure(World(rank, size)), folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
+def measure(world: World, folder: Path) -> Measured:
+    return {
+        "known": known(world),
+        "gradients": gradients(world),
+        "without deep layers": without_deep_layers(world),
+    }
 
 
 if __name__ == "__main__":
     TEACHER = read_teacher("random", Path()).state
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    run(measure)
