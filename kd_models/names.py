@@ -25,7 +25,7 @@ def printable(name: str) -> str:
 
 
 def shown(path: Path) -> str:
-    """Return a path as messages show it: in one line, whatever its folders are called."""
+    """Return a path as messages show it: on one line, whatever its folders are called."""
     return printable(str(path))
 
 
@@ -53,12 +53,12 @@ def shortened(name: str, most: int) -> str:
 
 
 def encodable(text: str) -> str:
-    """Return free text with whatever UTF-8 cannot hold spelled out."""
+    """Return free text in which whatever UTF-8 cannot hold is spelled out."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def harmless(text: str) -> str:
-    """Return text of any origin that commands no terminal.
+    """Return text of any origin in a form that cannot command a terminal.
 
     Control characters are spelled out; line ends and tabs stay.
     """

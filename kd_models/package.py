@@ -1,4 +1,4 @@
-"""A student to take away: a folder that scores images without sweep, store or tracking server."""
+"""A student's package: a folder that scores images without sweep, store or tracking server."""
 
 import re
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class PackageError(ValueError):
 
 
 class Preprocessing(Value):
-    """What an image goes through: to 8 bits, RGB or grey, bilinear resize, [0, 255] to [-1, 1]."""
+    """Steps before scoring: to 8 bits, RGB or grey, bilinear resize, [0, 255] to [-1, 1]."""
 
     image_size: int
     channels: int
@@ -41,7 +41,7 @@ class Preprocessing(Value):
 
 
 class Measured(Value):
-    """How the student did where it was trained; see metrics.Evaluation."""
+    """What was measured of the student where it was trained; see metrics.Evaluation."""
 
     protocol: Protocol
     auroc: float
@@ -62,7 +62,7 @@ class Measured(Value):
 
 
 class PackageConfig(Value):
-    """Everything but the weights."""
+    """Everything in a package but the weights."""
 
     format: Literal[2] = 2
     axes: dict[str, Any]
@@ -88,7 +88,11 @@ class Package:
     teacher: StateDict | None = field(default=None, repr=False)
 
     def scorer(self) -> Scorer:
-        """Return the network, ready to score."""
+        """Return the network, ready to score.
+
+        Raises:
+            PackageError: the student needs a teacher, and the package lacks it.
+        """
         detector: Detector = self.config.detector
         if detector.pretrained and self.teacher is None:
             raise PackageError(f"{TEACHER} is missing; kd download fetches it too")
@@ -101,7 +105,7 @@ class Package:
         return in_batches(self.scorer(), images, batch_of(images))
 
     def save(self, folder: Path) -> None:
-        """Write weights, config and model card."""
+        """Write weights, config and model card into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         _save(self.weights, folder / WEIGHTS)
         if self.teacher is not None:
@@ -141,7 +145,7 @@ def _save(weights: StateDict, path: Path) -> None:
 
 
 def model_card(config: PackageConfig) -> str:
-    """Say in Markdown what the student is, how good, and how to use it."""
+    """Return a model card in Markdown: what the student is, how good, and how to use it."""
     m, p = config.measured, config.preprocessing
     where = "on the whole test split" if m.protocol == "paper" else "on the second half"
     axes = ", ".join(f"{name} {short_text(value)}" for name, value in config.axes.items())
@@ -185,7 +189,7 @@ def _deep(preprocessing: Preprocessing) -> str:
 
 
 def _code(name: str) -> str:
-    """Keep Markdown from reading a name as markup."""
+    """Return a name as Markdown code, so that nothing in it is read as markup."""
     fence = "`" * (1 + max(map(len, re.findall("`+", name)), default=0))
     space = " " if "`" in name else ""
     return f"{fence}{space}{name}{space}{fence}"

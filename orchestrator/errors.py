@@ -1,5 +1,5 @@
-"""What a person can put right: commands print these without a traceback."""
+"""Errors that a user can correct: commands print these without a traceback."""
 
 
 class UserError(Exception):
-    """Says what was wrong, where, what was expected and what to do."""
+    """An error that says what was wrong, where, what was expected and what to do."""

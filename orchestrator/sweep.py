@@ -52,11 +52,11 @@ def run_sweep(
     Args:
         spec: the sweep.
         executor: trains the packs.
-        display_of: makes the display, once everything that may fail at once has not.
-        say: told what happens before that.
+        display_of: makes the display, after everything that may fail at once.
+        say: told what happens before there is a display.
 
     Raises:
-        UserError, DataError, WeightsError: before anything is trained.
+        UserError, DataError, WeightsError: the sweep cannot run; raised before anything is trained.
     """
     began = time.monotonic()
     store = FolderStore(spec.storage.store_path)
@@ -64,7 +64,7 @@ def run_sweep(
     connect(spec.storage.mlflow_uri)
     prepared = prepare(spec, store, say, download=True)
     plan, finished = prepared.plan, prepared.finished
-    # Before anything else runs here: latency is part of it.
+    # Measured before anything else runs here, since latency is part of the cost.
     for stage in plan.stages.values():
         cost_of(stage)
     left = len(plan.stages) - len(finished)
@@ -77,7 +77,7 @@ def run_sweep(
         if left:
             executor.start(say)
             schedule = _schedule(plan, finished, executor, say)
-        # Only now, when nothing is left that can fail at once, does MLflow hear of the sweep.
+        # MLflow hears of the sweep only now, when nothing is left that can fail at once.
         log = _start_tracking(prepared, store)
         try:
             if left:
@@ -142,7 +142,7 @@ def _train(
 
 
 class SweepWatcher:
-    """Passes on what happens in a sweep: to whoever looks at it, and to MLflow.
+    """A listener that passes on what happens in a sweep: to the display, and to MLflow.
 
     Args:
         schedule: the packs that are left to train.

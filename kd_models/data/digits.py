@@ -14,11 +14,12 @@ _SPLIT_SEED = 0
 
 
 def load_digits(root: Path, options: LoadOptions) -> Splits:
-    """The UCI optical digits' test half as scikit-learn ships it: uint8 (N, 1, 8, 8).
+    """Load the test half of the UCI optical digits, as scikit-learn ships it.
 
-    Its levels 0 to 16 become 0 to 255. There is no official split; this one is fixed: of each
-    class 70% (to the nearest image), drawn with seed 0, train, and the rest test; both keep the
-    order of the source. `root` and `options` are not needed.
+    Images are uint8 (N, 1, 8, 8); their levels 0 to 16 become 0 to 255. There is no official
+    split. This one is fixed: of each class 70% (to the nearest image), drawn with seed 0, are for
+    training and the rest for testing; both keep the order of the source. ``root`` and ``options``
+    are not needed.
     """
     from sklearn import datasets
 

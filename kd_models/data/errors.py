@@ -1,13 +1,13 @@
-"""What can be wrong with a dataset, in words for the person who can put it right."""
+"""Errors of datasets, in words for the person who can correct them."""
 
 
 class DataError(ValueError):
-    """A dataset, class or image that cannot be used; the message names it and what was expected."""
+    """A dataset, class or image cannot be used; the message names it and what was expected."""
 
 
 class UnreadableImage(DataError):
-    """A file that is no image Pillow can decode; the message names the file."""
+    """A file is no image that Pillow can decode; the message names the file."""
 
 
 class DatasetMissing(DataError):
-    """Files that are not there and could not be fetched; the message says where to put them."""
+    """Files are missing and could not be downloaded; the message says where to put them."""

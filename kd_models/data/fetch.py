@@ -1,4 +1,4 @@
-"""Fetching a public dataset: one process at a time, and an error one can act on."""
+"""Download of public datasets: by one process at a time, with errors that a user can act on."""
 
 import tarfile
 import zlib
@@ -11,8 +11,9 @@ from pathlib import Path
 from kd_models.data.errors import DatasetMissing
 from kd_models.data.options import LoadOptions
 
-# What torchvision's download and readers raise: no network, a full disk, a damaged archive, and
-# (IDX files carry no checksum once unpacked) assertions and look-ups on half-written files.
+# torchvision's download and readers raise these: without a network, on a full disk, on a damaged
+# archive, and on half-written files (unpacked IDX files have no checksum, so reading them fails in
+# assertions and look-ups).
 _FAILURES = (
     RuntimeError,
     OSError,
@@ -28,7 +29,14 @@ _FAILURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The files of a public dataset: where they belong, and where they come from."""
+    """The files of a public dataset.
+
+    Attributes:
+        folder: where they belong.
+        names: their names.
+        source: where they come from.
+        elsewhere: other folders that may have them.
+    """
 
     folder: Path
     names: tuple[str, ...]
@@ -38,10 +46,17 @@ class Files:
 
 @contextmanager
 def fetching(name: str, root: Path, files: Files, options: LoadOptions) -> Iterator[None]:
-    """Around reading (and, if allowed, downloading) the dataset `name`.
+    """Guard the reading and, if allowed, the downloading of a dataset.
 
-    Raises DatasetMissing for whatever goes wrong inside: it names the folder, the reason, and the
-    files to put there by hand.
+    Args:
+        name: of the dataset, for the message.
+        root: the folder that datasets are downloaded into.
+        files: those of the dataset.
+        options: whether downloads are allowed.
+
+    Raises:
+        DatasetMissing: reading or downloading failed; the message names the folder, the reason, and
+            the files to put there by hand.
     """
     try:
         with downloading(root) if options.download else nullcontext():
@@ -59,9 +74,9 @@ def fetching(name: str, root: Path, files: Files, options: LoadOptions) -> Itera
 
 @contextmanager
 def downloading(root: Path) -> Iterator[None]:
-    """Keep other processes of this machine from downloading into `root` meanwhile.
+    """Keep other processes of this machine from downloading into ``root`` meanwhile.
 
-    None may read what another is still unpacking, nor fetch it once more.
+    Otherwise a process could read what another is still unpacking, or download it again.
     """
     from filelock import FileLock
 
@@ -70,5 +85,5 @@ def downloading(root: Path) -> Iterator[None]:
             root.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(root / ".download.lock"))
         except OSError:
-            pass  # Not writable for us: then nothing is being unpacked there by us either.
+            pass  # We cannot write here, so no process of ours is unpacking here either.
         yield

@@ -12,22 +12,26 @@ from kd_models.data.image_set import Split, Splits
 
 
 def fingerprint_arrays(*arrays: Tensor) -> str:
-    """SHA-256 in hex over each array's dtype, shape and values, in order."""
+    """Return the SHA-256, in hex, over each array's dtype, shape and values, in order."""
     digest = hashlib.sha256(b"kd_models.data arrays 1\n")
     for array in arrays:
         digest.update(f"{array.dtype} {tuple(array.shape)}\n".encode())
         values = array.contiguous().numpy()
-        # Little-endian everywhere: the same data on another machine is the same data.
+        # Always little-endian, so that the same data has the same fingerprint on every machine.
         digest.update(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).data)
     return digest.hexdigest()
 
 
 def fingerprint_files(files: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 in hex over pairs of relative path and SHA-256 of the file's bytes, path-sorted."""
+    """Return the SHA-256, in hex, over files, sorted by path.
+
+    Args:
+        files: relative path and SHA-256 of the bytes, for each file.
+    """
     digest = hashlib.sha256(b"kd_models.data files 3\n")
     for path, content_sha256 in sorted(files):
         name = os.fsencode(path)
-        # The length before each part: no two lists of files spell the same bytes.
+        # Each part comes after its length, so that no two lists of files give the same bytes.
         for part in (name, content_sha256):
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
@@ -35,9 +39,15 @@ def fingerprint_files(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def array_splits(train: Split, test: Split) -> Splits:
-    """Fingerprints splits whose images are one tensor each.
+    """Return splits with their fingerprint.
 
-    Raises DataError where a split has not one label for each image.
+    Args:
+        train: the training split.
+        test: the test split.
+
+    Raises:
+        DataError: a split has not one label for each image.
+        TypeError: the images of a split are not one tensor.
     """
     arrays: list[Tensor] = []
     for split in (train, test):

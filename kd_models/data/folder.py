@@ -1,4 +1,4 @@
-"""Somebody's own images: a tree of folders with train/normal, test/normal and test/novel."""
+"""A user's own images: a tree of folders with train/normal, test/normal and test/novel."""
 
 from functools import partial
 from pathlib import Path
@@ -28,15 +28,17 @@ _TREE = """\
 
 
 def load_folder(root: Path, options: LoadOptions) -> Splits:
-    """Reads the tree under `root`; label 0 is normal, 1 novel.
+    """Read the tree under ``root``; label 0 is normal, 1 novel.
 
     Each of the three folders may have sub-folders; hidden files and files without an image
     suffix are ignored. Images come sorted by path. The fingerprint covers the paths inside the
     tree and the bytes of the images that are used.
 
-    Raises DataError, with the path and the tree that is expected, where a folder is missing or
-    has no image, and UnreadableImage at the first image that cannot be decoded, unless
-    `options.unreadable` is "skip".
+    Raises:
+        DataError: a folder is missing or has no image; the message has the path and the expected
+            tree.
+        UnreadableImage: an image cannot be decoded, unless ``options.unreadable`` is "skip"; it is
+            raised at the first such image.
     """
     if not root.is_dir():
         problem = "is not there" if not root.exists() else "is no folder"

@@ -16,7 +16,7 @@ from kd_models.data.image_set import Split, Splits
 from kd_models.data.options import LoadOptions
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the four files."""
+"""The folder where Debian's package dataset-fashion-mnist puts the four files."""
 
 _NAMES = tuple(
     f"{split}-{kind}-ubyte"
@@ -26,10 +26,12 @@ _NAMES = tuple(
 
 
 def load_mnist(root: Path, options: LoadOptions) -> Splits:
-    """MNIST: uint8 (60000, 1, 28, 28) and (10000, 1, 28, 28), from `root`/MNIST/raw.
+    """Load MNIST, uint8 (60000, 1, 28, 28) and (10000, 1, 28, 28), from ``root``/MNIST/raw.
 
-    Downloads what is missing where `options.download`; raises DatasetMissing where it may not or
-    cannot.
+    Missing files are downloaded if ``options.download`` is set.
+
+    Raises:
+        DatasetMissing: files are missing and may not or cannot be downloaded.
     """
     from torchvision.datasets import MNIST
 
@@ -37,10 +39,13 @@ def load_mnist(root: Path, options: LoadOptions) -> Splits:
 
 
 def load_fmnist(root: Path, options: LoadOptions) -> Splits:
-    """Fashion-MNIST, shaped like MNIST, from `root`/FashionMNIST/raw, else from Debian's place.
+    """Load Fashion-MNIST, shaped like MNIST, from ``root``/FashionMNIST/raw or Debian's folder.
 
-    Downloads what is in neither where `options.download`; raises DatasetMissing where it may not
-    or cannot.
+    Debian's folder is read if the first lacks files. Files that are in neither are downloaded if
+    ``options.download`` is set.
+
+    Raises:
+        DatasetMissing: files are missing and may not or cannot be downloaded.
     """
     from torchvision.datasets import FashionMNIST
 
@@ -61,7 +66,7 @@ def _load(name: str, reader: Any, root: Path, options: LoadOptions, *elsewhere: 
                 try:
                     return _read(folder)
                 except (EOFError, gzip.BadGzipFile, zlib.error):
-                    # A download that was cut short: torchvision fetches that file again.
+                    # A download was cut short: torchvision will fetch that file again.
                     if folder != raw or not options.download:
                         raise
         if not options.download:
@@ -91,7 +96,8 @@ def _read_file(folder: Path, name: str, read: Callable[[str], Tensor]) -> Tensor
         raise FileNotFoundError(f"{name} is not there")
     if path.suffix != ".gz":
         return read(str(path))
-    # torchvision reads unpacked files only, by name; the folder may be read-only.
+    # torchvision reads only unpacked files, by name. They are unpacked elsewhere, since the folder
+    # may be read-only.
     with tempfile.NamedTemporaryFile() as unpacked:
         with gzip.open(path) as packed:
             shutil.copyfileobj(packed, unpacked)

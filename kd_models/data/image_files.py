@@ -1,4 +1,4 @@
-"""Images that stay files: found and checked once, decoded each time they are asked for."""
+"""Images kept as files: found and checked once, decoded each time they are asked for."""
 
 import hashlib
 import os
@@ -28,8 +28,12 @@ T = TypeVar("T")
 class ImageFile:
     """An image, or a mask, that could be read.
 
-    `name`: its path inside the tree. `sha256`: of its bytes. `size`: (H, W) as decoded. `levels`:
-    of an image. `depth`: the bits in use where a sample has 16, None for all.
+    Attributes:
+        name: its path inside the tree.
+        sha256: of its bytes.
+        size: (H, W) as decoded.
+        levels: of an image; None for a mask.
+        depth: the bits in use where a sample has 16; None for all.
     """
 
     name: str
@@ -42,8 +46,14 @@ class ImageFile:
 class ImageFiles(Sequence[Tensor]):
     """Images decoded, as uint8 (C, H, W), each time they are asked for.
 
-    Photographs are large and the networks' inputs small: the tree is never in memory whole.
-    Asking raises DataError where the file is no longer the one that was fingerprinted.
+    The whole tree is never in memory, since photographs are large and the networks' inputs small.
+
+    Args:
+        root: the folder of the tree.
+        files: the images.
+
+    Raises:
+        DataError: an image is asked for whose file is no longer the one that was fingerprinted.
     """
 
     def __init__(self, root: Path, files: Sequence[ImageFile]) -> None:
@@ -65,12 +75,16 @@ class ImageFiles(Sequence[Tensor]):
         return raw.to_tensor(file.depth)
 
     def take(self, indices: Sequence[int]) -> "ImageFiles":
-        """Those images, in the order of `indices`, decoded no sooner than these are."""
+        """Return the images at ``indices``, in that order, not decoded yet."""
         return ImageFiles(self._root, [self.files[index] for index in indices])
 
 
 def unchanged_bytes(root: Path, file: ImageFile) -> bytes:
-    """The file's bytes; raises DataError where they are not those that were loaded."""
+    """Return the file's bytes.
+
+    Raises:
+        DataError: they are not those that were loaded.
+    """
     path = root / file.name
     content = read_bytes(path)
     if hashlib.sha256(content).digest() != file.sha256:
@@ -79,12 +93,12 @@ def unchanged_bytes(root: Path, file: ImageFile) -> bytes:
 
 
 def image_paths(folder: Path) -> Iterator[Path]:
-    """Yields every image file below `folder`, as the loaders find them, in no order.
+    """Yield every image file below ``folder``, as the loaders find them, in no order.
 
     Hidden files and folders and files without an image suffix are left out.
     """
     seen: set[str] = set()
-    # Links are followed, since data often lies elsewhere; `seen` ends a link that points back up.
+    # Links are followed, since data often lies elsewhere; ``seen`` stops links that point back up.
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
@@ -98,7 +112,7 @@ def image_paths(folder: Path) -> Iterator[Path]:
 
 
 def image_names(root: Path, part: str) -> list[str]:
-    """The paths inside `root` of all images below its folder `part`, sorted."""
+    """Return the paths inside ``root`` of all images below its folder ``part``, sorted."""
     return sorted(path.relative_to(root).as_posix() for path in image_paths(root / part))
 
 
@@ -109,12 +123,18 @@ def read_folder(
     skipped: list[str],
     expected: Callable[[str], str],
 ) -> list[ImageFile]:
-    """Every image below `root`/`part` that can be read, sorted by path; at least one.
+    """Return every image below ``root``/``part`` that can be read, sorted by path; at least one.
 
-    `expected` adds to a problem what the tree should look like.
+    Args:
+        root: the folder of the tree.
+        part: the path inside it of the folder to read.
+        options: as for :func:`readable`, and the largest images to read.
+        skipped: gets the paths inside the tree of images that are skipped.
+        expected: adds to a problem what the tree should look like.
 
-    Raises DataError where the folder is missing, or has no image that can be read; and see
-    `readable`.
+    Raises:
+        DataError: the folder is missing, or has no image that can be read.
+        UnreadableImage: as :func:`readable`.
     """
     folder = root / part
     if not folder.is_dir():
@@ -145,10 +165,13 @@ def readable(
     skipped: list[str],
     look_at: Callable[[bytes, Path], T],
 ) -> T | None:
-    """What `look_at` makes of the bytes and path of the file `root`/`name`.
+    """Return what ``look_at`` makes of the bytes and path of the file ``root``/``name``.
 
-    Where that raises UnreadableImage, raises it again with what to do, or with "skip" adds `name`
-    to `skipped`.
+    If ``options.unreadable`` is "skip", the name of a file that cannot be read is added to
+    ``skipped``, and None is returned.
+
+    Raises:
+        UnreadableImage: the file cannot be read and is not skipped; the message says what to do.
     """
     path = root / name
     try:
@@ -167,10 +190,20 @@ def with_depth(
     options: LoadOptions,
     notes: list[str],
 ) -> tuple[list[ImageFile], list[ImageFile], int | None]:
-    """Training and test images with the bits in use of those with 16 bits a sample.
+    """Set the bits in use of training and test images with 16 bits a sample.
 
-    Those that the training images use, or `options.depth`; None where no training image has 16.
-    To `notes` goes what a person should know of them: `where` says of which images.
+    These are ``options.depth`` or, if that is None, the bits that the training images use; None
+    where no training image has 16.
+
+    Args:
+        where: which images these are, for the notes.
+        train: the training images.
+        test: the test images.
+        options: with the bits in use, if they are given.
+        notes: gets what a person should know of the images.
+
+    Returns:
+        The training images and the test images with the bits in use, and these bits.
     """
     seen = deep_images(train)
     most = max((levels.high for _, levels in seen), default=0)
@@ -214,12 +247,12 @@ _FEW_LEVELS = 16
 
 
 def deep_images(files: Sequence[ImageFile]) -> list[tuple[ImageFile, Levels]]:
-    """The images with 16 bits a sample, and their levels."""
+    """Return the images with 16 bits a sample, and their levels."""
     return [(file, file.levels) for file in files if file.levels and file.levels.deep]
 
 
 def _range(levels: Levels, depth: int | None) -> tuple[int, int]:
-    """An image's lowest and highest value, as they are read."""
+    """Return an image's lowest and highest value, as they are read (0 to 255)."""
     scale = 255 / highest(depth) if levels.deep else 1
     return min(round(levels.low * scale), 255), min(round(levels.high * scale), 255)
 
@@ -227,7 +260,7 @@ def _range(levels: Levels, depth: int | None) -> tuple[int, int]:
 def note_unused(
     root: Path, part: str, used: Iterable[str], expected: str, notes: list[str]
 ) -> None:
-    """Note, folder by folder, the images below `root`/`part` that are not among `used`."""
+    """Note, folder by folder, the images below ``root``/``part`` that are not among ``used``."""
     left: dict[str, list[str]] = {}
     for name in sorted(set(image_names(root, part)).difference(used)):
         left.setdefault(PurePosixPath(name).parent.as_posix(), []).append(name)

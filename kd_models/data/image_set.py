@@ -1,4 +1,4 @@
-"""A dataset as its loader leaves it: raw images, whole classes, nothing resized yet."""
+"""Datasets as their loaders return them: raw images of all classes, not resized yet."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,17 @@ from kd_models.data.mask_files import MaskFiles
 from kd_models.data.options import LoadOptions
 
 Images = Tensor | Sequence[Tensor]
-"""uint8: one tensor (N, C, H, W), or one (C, H, W) each where sizes differ; C is 1 or 3."""
+"""Raw images, uint8: a tensor (N, C, H, W), or several (C, H, W) if sizes differ; C is 1 or 3."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Raw images and their class indices, int64 (N,)."""
+    """One split of a dataset.
+
+    Attributes:
+        images: raw images.
+        labels: their class indices, int64 (N,).
+    """
 
     images: Images
     labels: Tensor
@@ -24,7 +29,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Splits:
-    """What a loader returns; see `ImageSet` for the fields."""
+    """The result of a loader; see :class:`ImageSet` for the fields."""
 
     train: Split
     test: Split
@@ -59,17 +64,23 @@ class DatasetRow:
 class ImageSet:
     """A loaded dataset with all its classes.
 
-    `fingerprint` is a SHA-256 in hex over the content, the same wherever the files lie.
-    `test_names` are the test images' paths inside a folder dataset or MVTec's tree, else None.
-    `skipped` are the paths of images and masks left out because they could not be read. `notes`
-    are sentences on what looks wrong with the files. `depths`: by class, of training images that
-    are files, the bits in use where a sample has 16; None where none has.
+    MVTec's classes are categories, each with test images of its own. Only such datasets have
+    ``test_defects``, ``masks`` and ``class_fingerprints``; elsewhere they are None.
 
-    MVTec's classes are categories, each with test images of its own. Such datasets have, besides:
-    `test_defects`, int64 (m,): 0 where the test image is good, and k where it lies in its
-    category's k-th folder of defects, in sorted order; `masks`, which pixels of each test image
-    are defective; `class_fingerprints`, one for each category that was loaded. Elsewhere they are
-    None.
+    Attributes:
+        row: the dataset's row.
+        train: the training split.
+        test: the test split.
+        fingerprint: SHA-256 in hex over the content, the same wherever the files lie.
+        test_names: the test images' paths inside a folder dataset or MVTec's tree, else None.
+        skipped: the paths of images and masks left out because they could not be read.
+        test_defects: int64 (m,), 0 where the test image is good, and k where it lies in its
+            category's k-th folder of defects, in sorted order.
+        masks: which pixels of each test image are defective.
+        class_fingerprints: one for each category that was loaded.
+        notes: sentences on what looks wrong with the files.
+        depths: by class, the bits in use of training images that are files with 16 bits a sample;
+            None where no training image of the class has 16.
     """
 
     row: DatasetRow
@@ -88,7 +99,7 @@ class ImageSet:
         """Return the bits in use of training images with 16 bits a sample; None without such.
 
         Args:
-            normal_class: of the task, its canonical key.
+            normal_class: the canonical key of the task's normal class.
         """
         return (self.depths or {}).get(normal_class)
 
@@ -98,10 +109,15 @@ class ImageSet:
         return self.row.name
 
     def fingerprint_of(self, normal_class: str) -> str:
-        """The fingerprint of all that the task with this class as the normal one is made of.
+        """Return the fingerprint of everything that the task with this normal class uses.
 
-        That is `fingerprint`, but for datasets in which a category has one of its own.
-        `normal_class` is the canonical key; raises DataError where that category was not loaded.
+        It is the category's own where categories have one, else ``fingerprint``.
+
+        Args:
+            normal_class: its canonical key.
+
+        Raises:
+            DataError: the category was not loaded.
         """
         if self.class_fingerprints is None:
             return self.fingerprint

@@ -9,14 +9,16 @@ from kd_models.data.rows import dataset_row
 
 
 def load(name: str, root: Path, options: LoadOptions | None = None) -> ImageSet:
-    """Loads a dataset: a built-in one, kept under `root`, or "folder:PATH" or "mvtec:PATH".
+    """Load a dataset: a built-in one, kept under ``root``, or "folder:PATH" or "mvtec:PATH".
 
-    A built-in dataset that is not under `root` is downloaded into it where the options allow it,
-    except MVTec AD. Of a folder dataset or MVTec's tree, an image or mask that cannot be read stops
-    the loading, or is skipped and noted in `ImageSet.skipped`.
+    A built-in dataset that is not under ``root`` is downloaded into it where the options allow it,
+    except MVTec AD. An image or mask of a folder dataset or MVTec's tree that cannot be read stops
+    the loading, or is skipped and noted in ``ImageSet.skipped``.
 
-    Raises DataError for an unknown name or a tree that is not as expected, DatasetMissing where
-    files are missing and cannot be had, UnreadableImage where `options.unreadable` is "stop".
+    Raises:
+        DataError: the name is unknown, or a tree is not as expected.
+        DatasetMissing: files are missing and cannot be had.
+        UnreadableImage: an image or mask cannot be read and ``options.unreadable`` is "stop".
     """
     row = dataset_row(name)
     splits = row.load(Path(root).expanduser().absolute(), options or LoadOptions())

@@ -1,4 +1,4 @@
-"""Which pixels of a test image are defective, as mask files say it."""
+"""Masks kept as files: they say which pixels of a test image are defective."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,20 @@ from kd_models.data.image_files import ImageFile, unchanged_bytes
 from kd_models.data.read_image import decode_mask
 
 MaskSource = ImageFile | tuple[int, int] | None
-"""A mask's file; or a good image's (H, W), which needs none; or None: the truth is not known."""
+"""A mask's file; or the (H, W) of a good image, which needs none; or None: truth unknown."""
 
 
 class MaskFiles(Sequence[Tensor | None]):
-    """For each test image a bool (H, W), True where it is defective, or None where nobody knows.
+    """For each test image a bool (H, W), True where it is defective, or None where that is unknown.
 
-    Good images are False everywhere. Masks are decoded each time they are asked for; asking
-    raises DataError where the file is no longer the one that was fingerprinted.
+    Good images are False everywhere. Masks are decoded each time they are asked for.
+
+    Args:
+        root: the folder of the tree.
+        sources: of the masks, one for each test image.
+
+    Raises:
+        DataError: a mask is asked for whose file is no longer the one that was fingerprinted.
     """
 
     def __init__(self, root: Path, sources: Sequence[MaskSource]) -> None:
@@ -43,10 +49,10 @@ class MaskFiles(Sequence[Tensor | None]):
         return torch.zeros(source, dtype=torch.bool)
 
     def take(self, indices: Sequence[int]) -> "MaskFiles":
-        """The masks of those images, in the order of `indices`."""
+        """Return the masks of the images at ``indices``, in that order."""
         return MaskFiles(self._root, [self.sources[index] for index in indices])
 
     @property
     def has_files(self) -> bool:
-        """Whether there is a mask file for at least one of the images."""
+        """Return whether there is a mask file for at least one of the images."""
         return any(isinstance(source, ImageFile) for source in self.sources)

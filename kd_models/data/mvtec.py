@@ -1,4 +1,4 @@
-"""MVTec AD, and any folder in its layout: categories of photographs, good ones and defects."""
+"""MVTec AD, and any folder in its layout: categories of photographs, good and defective."""
 
 import functools
 import hashlib
@@ -50,12 +50,14 @@ _TREE = """\
 
 
 def load_mvtec(root: Path, options: LoadOptions) -> Splits:
-    """MVTec AD, 15 categories: RGB and grey photographs, 700 to 1024 pixels wide and high.
+    """Load MVTec AD, 15 categories: RGB and grey photographs, 700 to 1024 pixels wide and high.
 
-    From `root`/mvtec or, if that is not there, `root`/mvtec_anomaly_detection. There is no
-    download: MVTec's licence has to be accepted. See `load_categories`.
+    They are read from ``root``/mvtec or, if that is not there, ``root``/mvtec_anomaly_detection.
+    There is no download, since MVTec's licence has to be accepted. See :func:`load_categories`.
 
-    Raises DatasetMissing where the folder, or that of a category to be read, is not there.
+    Raises:
+        DatasetMissing: the folder, or that of a category to be read, is not there.
+        DataError, UnreadableImage: as :func:`load_categories`.
     """
     tree = next((root / name for name in _FOLDERS if (root / name).is_dir()), None)
     if tree is None:
@@ -69,11 +71,13 @@ def load_mvtec(root: Path, options: LoadOptions) -> Splits:
 
 
 def find_categories(path: Path) -> tuple[Path, tuple[str, ...]]:
-    """The folder of category folders, and their names, sorted, that "mvtec:`path`" means.
+    """Return the folder of category folders, and their names, sorted, that "mvtec:PATH" means.
 
-    `path` may itself be a category's folder: then it is the only one.
+    Args:
+        path: PATH. It may itself be a category's folder, which is then the only one.
 
-    Raises DataError, with the tree that is expected, where there is no category.
+    Raises:
+        DataError: there is no category; the message has the expected tree.
     """
     if not path.is_dir():
         problem = "is not there" if not path.exists() else "is no folder"
@@ -89,20 +93,28 @@ def find_categories(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def load_categories(tree: Path, categories: Sequence[str], options: LoadOptions) -> Splits:
-    """Reads those of `categories`, folders in `tree`, that `options.classes` names.
+    """Read the categories that ``options.classes`` names; all if it is None.
 
-    Labels are indices in `categories`, whichever are read. Of each category come the good test
-    images first, then its folders of defects, in sorted order; images are sorted by path within.
-    A folder of defects without an image does not count. The fingerprint covers paths and bytes of
-    the images and masks that are used.
+    Labels are indices in ``categories``, whichever are read. The good test images of a category
+    come first, then its folders of defects, in sorted order; images are sorted by path within. A
+    folder of defects without an image does not count. The fingerprint covers the paths and bytes
+    of the images and masks that are used.
 
-    A mask is the file ground_truth/<defect>/<stem>_mask of any image suffix. One that cannot be
-    read, or has not its image's size, counts with "skip" as missing; so does one that marks
-    nothing. `Splits.notes` says of masks that count as missing, and of images that are not used.
+    A mask is the file ground_truth/<defect>/<stem>_mask with any image suffix. A mask that marks
+    nothing counts as missing. If ``options.unreadable`` is "skip", so does one that cannot be read
+    or has not its image's size. ``Splits.notes`` tells of masks that count as missing, and of
+    images that are not used.
 
-    Raises DataError where a category lacks a folder or images (with the tree that is expected), or
-    an image has two masks; UnreadableImage at the first image or mask that cannot be used, unless
-    `options.unreadable` is "skip".
+    Args:
+        tree: the folder of the category folders.
+        categories: the names of all categories in it.
+        options: with the categories to read.
+
+    Raises:
+        DataError: a category is unknown, lacks a folder or images (the message has the expected
+            tree), or has an image with two masks.
+        UnreadableImage: an image or mask cannot be used, unless ``options.unreadable`` is "skip";
+            it is raised at the first of them.
     """
     skipped: list[str] = []
     notes: list[str] = []
@@ -128,7 +140,7 @@ def load_categories(tree: Path, categories: Sequence[str], options: LoadOptions)
 
 @dataclass(frozen=True, kw_only=True)
 class _Category:
-    """What was found of a category: its images, and for each test image its defect and mask."""
+    """What was read of a category: its images, and for each test image its defect and mask."""
 
     name: str
     train: list[ImageFile]
@@ -142,7 +154,7 @@ class _Category:
         return self.train + self.test + masks
 
     def fingerprint(self) -> str:
-        # By paths inside the category: it is the same one in whatever tree it lies.
+        # By paths inside the category, so that it is the same in whatever tree the category lies.
         return fingerprint_files(
             (file.name.removeprefix(f"{self.name}/"), file.sha256) for file in self.files()
         )
@@ -176,7 +188,7 @@ def _read_category(
         defects += [number] * len(images)
     notes += found.notes(kinds)
     used = [*(file.name for file in train + test), *skipped]
-    truth = image_names(tree, f"{name}/{_TRUTH}")  # of which `found` has told
+    truth = image_names(tree, f"{name}/{_TRUTH}")  # ``found`` has noted what is unused there
     note_unused(tree, name, [*used, *truth], _EXPECTED, notes)
     train, test, depth = with_depth(printable(name), train, test, options, notes)
     return _Category(name=name, train=train, test=test, defects=defects, masks=masks, depth=depth)
@@ -192,7 +204,7 @@ class _Masks:
         self._empty: list[str] = []
 
     def of(self, kind: str, images: Sequence[ImageFile]) -> list[MaskSource]:
-        """The masks of the images of a defect, in their order."""
+        """Return the masks of the images of a defect, in their order."""
         part = f"{self._name}/test/{kind}"
         names = _mask_names(self._tree, f"{self._name}/{_TRUTH}/{kind}")
         self._of_defects += len(images)
@@ -223,7 +235,7 @@ class _Masks:
         return readable(self._tree, name, self._options, self._skipped, look_at)
 
     def notes(self, kinds: Sequence[str]) -> list[str]:
-        """What a person should know of them, each in a sentence with numbers and an example."""
+        """Return what a person should know of them: sentences, each with numbers and an example."""
         notes: list[str] = []
         category = printable(self._name)
         of = f"of {self._of_defects} images with a defect"
@@ -250,7 +262,7 @@ class _Masks:
         return notes
 
     def _stray(self, kinds: Sequence[str]) -> list[str]:
-        """Files below ground_truth that are no mask of a test image, good ones included."""
+        """Return files below ground_truth that are no mask of any test image, good or defective."""
         matched: set[str] = set()
         for kind in (*kinds, "good"):
             part = f"{self._name}/test/{kind}"
@@ -264,7 +276,7 @@ class _Masks:
 
 
 def _mask_names(tree: Path, folder: str) -> dict[str, str]:
-    """The masks' paths in the tree, by the stem of the image they belong to."""
+    """Return the masks' paths in the tree, by the stem of the image they belong to."""
     names: dict[str, str] = {}
     for name in image_names(tree, folder):
         stem = _stem(name, folder)
@@ -278,7 +290,7 @@ def _mask_names(tree: Path, folder: str) -> dict[str, str]:
 
 
 def _stem(name: str, folder: str) -> str:
-    """The path inside `folder`, without the suffix."""
+    """Return the path inside ``folder``, without the suffix."""
     return PurePosixPath(name).relative_to(folder).with_suffix("").as_posix()
 
 

@@ -1,4 +1,4 @@
-"""The task: one class is normal and trained on alone; what differs from it is novel."""
+"""The one-class task: training sees the normal class alone; everything else is novel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +17,22 @@ from kd_models.data.rows import resolve_class
 class OneClassData:
     """A dataset with one class as the normal one, ready for the networks.
 
-    `train`: the training split's normal images, float32 (n, C, S, S) in [-1, 1].
-    `test`: the whole test split, (m, C, S, S). `novel`: bool (m,), True where the class is not
-    the normal one. `labels`: int64 (m,), the dataset's own class indices (of a folder 0 normal,
-    1 novel). `names`: the test images' paths inside a folder dataset, else None.
+    If the class is one of MVTec's categories, ``test`` has the images of this category alone,
+    ``labels`` are their kinds of defect (0 is good), all but the good ones are novel, and
+    ``fingerprint`` is the category's.
 
-    Of MVTec's categories `test` are the chosen one's alone, `labels` their kinds of defect (0 is
-    good) and novel all but the good ones. `masks`: bool (m, S, S), True where a pixel is
-    defective; None where there is not a single mask. `masked`: bool (m,), whether the pixels'
-    truth is known, as it is of every good image; None as `masks`. `fingerprint` is the category's.
+    Attributes:
+        dataset: name of the dataset.
+        normal_class: canonical key of the normal class.
+        fingerprint: of the content that the task uses.
+        train: the training split's normal images, float32 (n, C, S, S) in [-1, 1].
+        test: the whole test split, (m, C, S, S).
+        novel: bool (m,), True where the class is not the normal one.
+        labels: int64 (m,), the dataset's own class indices (of a folder 0 normal, 1 novel).
+        names: the test images' paths inside a folder dataset or MVTec's tree, else None.
+        masks: bool (m, S, S), True where a pixel is defective; None if there is not a single mask.
+        masked: bool (m,), whether the pixels' truth is known, as it is of every good image; None
+            if there is not a single mask.
     """
 
     dataset: str
@@ -48,12 +55,20 @@ def one_class(
     channels: int,
     convert: Callable[..., Tensor] = to_model_input,
 ) -> OneClassData:
-    """Takes one class as normal: trains on it alone, tests on the whole test split.
+    """Take one class as normal: its images alone to train on, the whole test split to test on.
 
-    Source: both papers' protocol; a category of MVTec has its own test images. Only the images
-    that are used are converted, by `convert` as by `to_model_input`.
+    This is both papers' protocol; a category of MVTec has its own test images. Only the images
+    that are used are converted.
 
-    Raises DataError for an unknown class, and as `check_task`.
+    Args:
+        image_set: the dataset.
+        normal_class: the class, as :func:`resolve_class` takes it.
+        image_size: pixels a side of the converted images.
+        channels: of the converted images, 1 or 3.
+        convert: converts images, with the arguments of :func:`to_model_input`.
+
+    Raises:
+        DataError: the class is unknown; and as :func:`check_task`.
     """
     key = resolve_class(image_set.row, normal_class)
     fingerprint = image_set.fingerprint_of(key)
@@ -84,8 +99,9 @@ def check_task(image_set: ImageSet, key: str) -> tuple[Tensor, Tensor, Tensor]:
 
     Nothing is converted.
 
-    Raises DataError where there is no training image of the class, or where there are fewer than
-    two normal or two novel test images: the holdout protocol halves both.
+    Raises:
+        DataError: there is no training image of the class, or there are fewer than two normal or
+            two novel test images: the holdout protocol halves both.
     """
     index = list(image_set.row.classes).index(key)
     classes, defects = image_set.test.labels, image_set.test_defects
@@ -106,9 +122,10 @@ def check_task(image_set: ImageSet, key: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def check_learnable(image_set: ImageSet, key: str) -> int:
-    """The number of training images of a normal class.
+    """Return the number of training images of a normal class.
 
-    Raises DataError as `check_task`, and where each of them is constant.
+    Raises:
+        DataError: as :func:`check_task`, or each of these images is constant.
     """
     chosen, *_ = check_task(image_set, key)
     count = int(chosen.sum())
@@ -129,7 +146,7 @@ def _novel(image_set: ImageSet, key: str, labels: Tensor) -> Tensor:
 def _all_constant(images: Images) -> bool:
     if isinstance(images, ImageFiles):
         return all(file.levels is not None and file.levels.constant for file in images.files)
-    # Almost always the first image says no.
+    # This almost always ends at the first image.
     return all(bool((image == image[:, :1, :1]).all()) for image in images)
 
 
@@ -143,12 +160,12 @@ def _masks(
 
 
 def _select(images: Images, chosen: Tensor) -> Images:
-    # Nothing left out is the common case of a test split: no copy.
+    # A test split is usually taken whole, which needs no copy.
     if bool(chosen.all()):
         return images
     if isinstance(images, Tensor):
         return images[chosen]
-    # Photographs are kept as the sequence that reads them one by one.
+    # Photographs stay in a sequence that reads them one by one.
     indices = _indices(chosen)
     return images.take(indices) if isinstance(images, ImageFiles) else [images[i] for i in indices]
 

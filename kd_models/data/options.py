@@ -1,4 +1,4 @@
-"""What a loader of a dataset may do."""
+"""Options of the loaders of datasets."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,17 +6,21 @@ from typing import Literal
 from kd_models.data.read_image import MAX_MEGAPIXELS
 
 Unreadable = Literal["stop", "skip"]
-"""What a file that cannot be read does: it stops the loading, or is left out and noted."""
+"""Whether a file that cannot be read stops the loading, or is skipped and noted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """What a loader may do: fetch what is missing, go on past an image it cannot read.
+    """What a loader may do and must read.
 
-    `classes`: the canonical keys of the classes that will be used, None for all. A loader whose
-    classes lie in files of their own reads only theirs; the others read everything. `depth`: the
-    bits in use of images with 16 bits a sample; None for those that the training images of the
-    class have in use. `max_megapixels`: larger images cannot be read.
+    Attributes:
+        unreadable: whether an image that cannot be read stops the loading or is skipped.
+        download: whether missing files may be downloaded.
+        classes: the canonical keys of the classes that will be used; None for all. A loader whose
+            classes lie in files of their own reads only theirs; the others read everything.
+        depth: the bits in use of images with 16 bits a sample; None for those that the training
+            images of the class have in use.
+        max_megapixels: larger images cannot be read.
     """
 
     unreadable: Unreadable = "stop"

@@ -1,4 +1,4 @@
-"""From raw images to what the networks get.
+"""Conversion of raw images to the networks' inputs.
 
 Shapes: N images, C channels, H x W as stored, S x S as wanted.
 """
@@ -17,14 +17,21 @@ _CHUNK_VALUES = 1 << 23
 
 
 def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
-    """Resizes and scales raw images: float32 (N, channels, S, S) in [-1, 1].
+    """Resize and scale raw images to float32 (N, channels, S, S) in [-1, 1].
 
-    `images`: uint8, (N, C, H, W) or a sequence of (C, H, W), C 1 or 3. Bilinear with
-    antialiasing, to exactly S x S whatever the aspect ratio. Grey is repeated to three channels;
-    RGB becomes grey by the BT.601 luma weights. Works in chunks, so that the memory needed beyond
-    the result does not grow with N, also where the sequence reads its images only when asked.
+    Resizing is bilinear with antialiasing, to exactly S x S whatever the aspect ratio. Grey is
+    repeated to three channels; RGB becomes grey by the BT.601 luma weights. Images are converted
+    in chunks, so that the memory needed beyond the result does not grow with N, even if the
+    sequence reads its images only when asked.
 
-    Raises DataError for another dtype or number of channels.
+    Args:
+        images: uint8, (N, C, H, W) or a sequence of (C, H, W), C 1 or 3.
+        image_size: S, in pixels.
+        channels: 1 or 3.
+
+    Raises:
+        DataError: the images have another dtype, shape or number of channels, or the wanted size
+            or number of channels is none that networks take.
     """
     if channels not in (1, 3):
         raise DataError(f"channels is {channels}; the networks take 1 (grey) or 3 (RGB)")
@@ -49,11 +56,17 @@ def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
 
 
 def to_model_masks(masks: Sequence[Tensor | None], *, image_size: int) -> tuple[Tensor, Tensor]:
-    """Resizes masks as their images are: bool (N, S, S), and bool (N,), which of them there are.
+    """Resize masks like their images, to exactly S x S.
 
-    `masks`: bool (H, W) each, or None where there is none, which is False everywhere. To exactly
-    S x S, each pixel that of the mask's which its centre lies in ("nearest-exact"); a mask whose
-    marks all lie between those centres is marked wherever a mark lies in a pixel.
+    Each pixel takes the value of the mask's pixel in which its centre lies ("nearest-exact"). If
+    all marks of a mask lie between those centres, each pixel with a mark in it is marked.
+
+    Args:
+        masks: bool (H, W) each, or None where there is none.
+        image_size: S, in pixels.
+
+    Returns:
+        The masks, bool (N, S, S), all False where there is none; and where there is one, bool (N,).
     """
     result = torch.zeros(len(masks), image_size, image_size, dtype=torch.bool)
     known = torch.zeros(len(masks), dtype=torch.bool)

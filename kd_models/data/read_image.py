@@ -1,9 +1,9 @@
 """One image file to a tensor.
 
-Formats with up to 8 bits a sample are read as Pillow reads them. What a file with 16 bits means by
-its values it does not say: cameras of 10, 12 or 14 bits store theirs unscaled. So their range is
-that of the bits in use, its ``depth``: as a dataset's training images have it, kept with the
-student, and the same wherever it scores (:func:`depth_in_use`).
+Formats with up to 8 bits a sample are read as Pillow reads them. A file with 16 bits does not say
+which range its values have: cameras of 10, 12 or 14 bits store theirs unscaled. So the range is
+that of the bits in use, the ``depth`` (:func:`depth_in_use`). It is taken from a dataset's training
+images, kept with the student, and the same wherever the student scores.
 """
 
 import io
@@ -37,18 +37,18 @@ DEPTHS = (8, 10, 12, 14, 16)
 FULL_DEPTH = DEPTHS[-1]
 
 MAX_MEGAPIXELS = 179.0
-"""Most millions of pixels an image may have, unless asked for: Pillow's own limit."""
+"""The most megapixels that an image may have, unless set otherwise: Pillow's own limit."""
 
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF's tags
 _OTHER_DEEP = "16-bit pixels of this kind ({}) are not read; save it as RGB"
 _GREY = ("1", "L", "LA", "La")
 _ENOUGH_VALUES = 1_000_000
-"""of an image, evenly taken, to say what values it has"""
+"""values of an image, evenly taken, that are enough to tell its levels"""
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
 
 
 class Levels(NamedTuple):
-    """Which values an image's pixels have, as stored; of 16 bits those that are not transparent."""
+    """The values of an image's pixels, as stored; with 16 bits, of those not transparent."""
 
     low: int
     """all but a thousandth of the values are at least this: cameras have dead pixels"""
@@ -62,9 +62,11 @@ class Levels(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RawImage:
-    """An image as stored: ``pixels`` uint8 or uint16, (H, W) or (H, W, 3).
+    """An image as stored.
 
-    ``opacity``: (H, W) from 0 to 1, of images with 16 bits that have transparency.
+    Attributes:
+        pixels: uint8 or uint16, (H, W) or (H, W, 3).
+        opacity: (H, W) from 0 to 1, of images with 16 bits that have transparency, else None.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -77,12 +79,12 @@ class RawImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
+        """Return height and width."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
     @property
     def levels(self) -> Levels:
-        """Return which values the pixels have."""
+        """Return the levels of the pixels."""
         seen = self.pixels.reshape(self.size[0] * self.size[1], -1)
         constant = True
         if self.opacity is not None:
@@ -115,38 +117,52 @@ class RawImage:
 
 
 def depth_in_use(value: int) -> int:
-    """The fewest bits of `DEPTHS` that hold a value."""
+    """Return the fewest bits of ``DEPTHS`` that hold a value."""
     return next(depth for depth in DEPTHS if value <= highest(depth))
 
 
 def highest(depth: int | None) -> int:
-    """The highest value of that many bits; None for all that a sample has."""
+    """Return the highest value of ``depth`` bits; None for all that a sample has."""
     return int(2 ** (depth or FULL_DEPTH) - 1)
 
 
 def read_image(
     path: Path | str, *, depth: int | None = None, max_megapixels: float = MAX_MEGAPIXELS
 ) -> Tensor:
-    """Reads an image file in any common format: uint8 (C, H, W), C 1 for grey and 3 for colour.
+    """Read an image file in any common format: uint8 (C, H, W), C 1 for grey and 3 for colour.
 
-    Turned as its EXIF orientation says; palettes looked up; transparency laid on white, since the
-    colour stored under it means nothing; the first frame where there are several. `depth`: the
-    bits in use of a file with 16 bits a sample, None for all; those become 8.
+    The image is turned as its EXIF orientation says, and palettes are looked up. Transparency is
+    laid on white, since the colour stored under it means nothing. Of several frames the first is
+    read.
 
-    Raises UnreadableImage, naming the file, where it is missing, damaged, no such image, or
-    larger than `max_megapixels`.
+    Args:
+        path: the file.
+        depth: the bits in use of a file with 16 bits a sample, which become 8; None for all.
+        max_megapixels: the largest image to read.
+
+    Raises:
+        UnreadableImage: the file is missing, damaged, no such image, or larger than
+            ``max_megapixels``; the message names it.
     """
     return read_raw(path, max_megapixels=max_megapixels).to_tensor(depth)
 
 
 def read_raw(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> RawImage:
-    """`read_image`, not yet scaled to 8 bits."""
+    """Read an image file as :func:`read_image`, not yet scaled to 8 bits.
+
+    Raises:
+        UnreadableImage: as :func:`read_image`.
+    """
     path = Path(path)
     return decode(read_bytes(path), path, max_megapixels=max_megapixels)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes; raises UnreadableImage, naming the file, where they cannot be read."""
+    """Return the file's bytes.
+
+    Raises:
+        UnreadableImage: they cannot be read; the message names the file.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -154,19 +170,34 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(content: bytes, path: Path, *, max_megapixels: float | None = None) -> RawImage:
-    """`read_image` on bytes already read, not yet scaled; `path` is for the message."""
+    """Decode an image from its file's bytes, as :func:`read_raw`.
+
+    Args:
+        content: the bytes.
+        path: the file, for the message.
+        max_megapixels: the largest image to decode; None for any.
+
+    Raises:
+        UnreadableImage: as :func:`read_image`.
+    """
     with _opened(content, path, max_megapixels) as image:
         return _raw(image, content, "white")
 
 
 def decode_mask(content: bytes, path: Path, *, max_megapixels: float | None = None) -> Tensor:
-    """Bool (H, W): True where a mask marks a defect; `path` is for the message.
+    """Decode a mask from its file's bytes: bool (H, W), True where it marks a defect.
 
-    That is where it is not zero, whatever the value: tools write 1, 100 or 255, in 8 or 16 bits,
-    or a palette's colour. What is transparent is not marked. A JPEG's edges ring, so it marks from
-    half of its highest value.
+    A pixel is marked if it is not zero, whatever the value: tools write 1, 100 or 255, in 8 or 16
+    bits, or a palette's colour. What is transparent is not marked. Edges ring in a JPEG, so there
+    a pixel is marked from half of the highest value on.
 
-    Raises as `decode`.
+    Args:
+        content: the bytes.
+        path: the file, for the message.
+        max_megapixels: the largest mask to decode; None for any.
+
+    Raises:
+        UnreadableImage: as :func:`decode`.
     """
     with _opened(content, path, max_megapixels) as image:
         lossy = image.format in _LOSSY
@@ -189,7 +220,7 @@ def decode_mask(content: bytes, path: Path, *, max_megapixels: float | None = No
 
 @contextmanager
 def _opened(content: bytes, path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
-    """Around decoding: whatever goes wrong inside is UnreadableImage, naming the file."""
+    """Open an image; whatever goes wrong inside is UnreadableImage, naming the file."""
     try:
         with _PILLOWS_LIMIT.lifted(), Image.open(io.BytesIO(content)) as image:
             megapixels = image.width * image.height / 1e6
@@ -213,8 +244,8 @@ def _opened(content: bytes, path: Path, max_megapixels: float | None) -> Iterato
 class _PillowsLimit:
     """Pillow's limit of pixels, which is one for the whole process.
 
-    Some formats ask for it again when they are decoded. Ours is a setting, and its message names
-    it, so Pillow's is lifted while images are read.
+    Some formats check it again when they are decoded. Our limit is a setting, which its message
+    names, so Pillow's is lifted while images are read.
     """
 
     def __init__(self) -> None:
@@ -239,7 +270,7 @@ _PILLOWS_LIMIT = _PillowsLimit()
 
 
 def _raw(image: Image.Image, content: bytes, behind: str) -> RawImage:
-    # Asked for before the orientation is applied: the turned copy forgets its format.
+    # Checked before the orientation is applied, since the turned copy forgets its format.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return RawImage(np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16))
     deep = any(rawmode.endswith((";16B", ";16L", ";16N")) for rawmode in _rawmodes(image))
@@ -258,9 +289,9 @@ def _raw(image: Image.Image, content: bytes, behind: str) -> RawImage:
 
 
 def _is_cut(image: Image.Image, content: bytes) -> bool:
-    """Whether Pillow takes one byte of each 16-bit sample, or each byte for a sample."""
+    """Return whether Pillow takes one byte of each 16-bit sample, or each byte for a sample."""
     if image.format == "JPEG2000":
-        # SIZ, the first marker of its codestream, has the bits of each component less one.
+        # SIZ, the codestream's first marker, holds the bits of each component, less one.
         return content[content.find(b"\xff\x4f\xff\x51") + 42] & 0x7F > 7
     if isinstance(image, TiffImageFile):
         apart = image.tag_v2.get(_PLANAR_CONFIGURATION) == 2 and image.mode not in ("I", "F")
@@ -274,7 +305,7 @@ def _is_cut(image: Image.Image, content: bytes) -> bool:
 
 
 def _rawmodes(image: Image.Image) -> list[str]:
-    """How Pillow will unpack the file, such as "RGB;16B", for each of its tiles."""
+    """Return how Pillow will unpack each of the file's tiles, such as RGB;16B."""
     arguments = [tile.args for tile in getattr(image, "tile", [])]
     return [str(args[0] if isinstance(args, tuple) and args else args) for args in arguments]
 
@@ -283,9 +314,9 @@ _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L
 
 
 def _deep_colour(image: Image.Image, content: bytes) -> RawImage:
-    """Return both bytes of 16-bit colour, of which Pillow keeps the upper alone.
+    """Return 16-bit colour with both bytes, although Pillow keeps only the upper one.
 
-    Unpacked as if its bytes were in the other order, it keeps the lower.
+    Pillow keeps the lower one if it unpacks the file as if its bytes were in the other order.
     """
     lower = Image.open(io.BytesIO(content))
     tiles = []

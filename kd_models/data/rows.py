@@ -90,14 +90,16 @@ DATASETS: Mapping[str, DatasetRow] = {
 
 
 def dataset_row(name: str) -> DatasetRow:
-    """The row of a built-in dataset, or of "folder:PATH" or "mvtec:PATH".
+    """Return the row of a built-in dataset, or of "folder:PATH" or "mvtec:PATH".
 
-    PATH is taken from the current folder where it is relative, and `~` is expanded: the row's
-    name holds it in full, as `names.printable` spells it, and so do its classes. Whether it is
-    there, `load` finds out; but the classes of "mvtec:PATH" are the categories that are there now.
+    A relative PATH is taken from the current folder, and ``~`` is expanded. The row's name has the
+    full path; name and classes are spelled as :func:`printable` does. Only loading finds out
+    whether the folder exists, but the classes of "mvtec:PATH" are the categories that are there
+    now.
 
-    Raises DataError for an unknown name, with the valid ones and the nearest, and where
-    "mvtec:PATH" has no category.
+    Raises:
+        DataError: the name is unknown (the message has the valid ones and the nearest), PATH is
+            empty or may mean two folders, or "mvtec:PATH" has no category.
     """
     if name.startswith(_FOLDER):
         return _folder_row(_path(name, _FOLDER))
@@ -114,13 +116,14 @@ def dataset_row(name: str) -> DatasetRow:
 
 
 def resolve_class(row: DatasetRow, value: str | int) -> str:
-    """The canonical key of a class given by key, display name (in any case), or index.
+    """Return the canonical key of a class given by key, display name (in any case), or index.
 
     A number is an index only where no class has it for a name. Names in the spelling of the file
-    system are found too (see `names.printable`).
+    system are found too (see :func:`printable`).
 
-    Raises DataError for an unknown class, with the valid ones and the nearest, and for one that
-    may mean several.
+    Raises:
+        DataError: the class is unknown (the message has the valid ones and the nearest), or may be
+            one of several.
     """
     found = _by_name(row, value)
     if len(found) == 1:
@@ -143,7 +146,7 @@ def resolve_class(row: DatasetRow, value: str | int) -> str:
         if 0 <= value < len(keys):
             return keys[value]
     valid = [key if key == name else f"{key} ({name})" for key, name in row.classes.items()]
-    # An index that is out of range is near to nothing.
+    # No name is near to an index that is out of range.
     names = [*keys, *row.classes.values()] if isinstance(value, str) else []
     raise DataError(f"{row.name} has no class {value!r}; {_choices(str(value), valid, names)}")
 
@@ -151,7 +154,7 @@ def resolve_class(row: DatasetRow, value: str | int) -> str:
 def _by_name(row: DatasetRow, value: str | int) -> list[str]:
     """Return the keys of all classes that a name means.
 
-    That with this key, else those spelled so, else those spelled so in any case.
+    It is the class with this key, else those with this spelling, else those with it in any case.
     """
     if isinstance(value, bool):
         return []
@@ -166,7 +169,7 @@ def _by_name(row: DatasetRow, value: str | int) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    """Without case, spaces around, and the ways that Unicode has to write one letter."""
+    """Return a name without case, outer spaces, and Unicode's several ways to write a letter."""
     return unicodedata.normalize("NFC", printable(name.strip()).casefold())
 
 
@@ -178,7 +181,7 @@ def _path(name: str, prefix: str) -> Path:
     given = name.removeprefix(prefix)
     if not given.strip():
         raise DataError(f"'{prefix}' names no folder; expected {prefix}PATH")
-    # Also as `printable` spells it: that is how every table and message of ours does.
+    # It may be given as ``printable`` spells it, since all our tables and messages do.
     path, other = (
         Path(os.path.abspath(os.path.expanduser(text))) for text in (given, original(given))
     )
@@ -202,14 +205,14 @@ def _folder_row(root: Path) -> DatasetRow:
 
 
 def _load_tree(tree: Path, root: Path, options: LoadOptions) -> Splits:
-    """A folder dataset lies where its name says, not under the datasets' `root`."""
+    """Load a folder dataset, which lies where its name says, not under the datasets' ``root``."""
     return load_folder(tree, options)
 
 
 def _load_categories(
     tree: Path, categories: tuple[str, ...], root: Path, options: LoadOptions
 ) -> Splits:
-    """As `_load_tree`, of a tree in MVTec AD's layout."""
+    """Load a tree in MVTec AD's layout, as :func:`_load_tree`."""
     return load_categories(tree, categories, options)
 
 

@@ -13,10 +13,13 @@ from kd_models.data.options import LoadOptions
 
 
 def load_cifar10(root: Path, options: LoadOptions) -> Splits:
-    """CIFAR-10: uint8 (50000, 3, 32, 32) and (10000, 3, 32, 32), from `root`/cifar-10-batches-py.
+    """Load CIFAR-10, uint8 (50000, 3, 32, 32) and (10000, 3, 32, 32).
 
-    Downloads what is missing where `options.download`; raises DatasetMissing where it may not or
-    cannot.
+    It is read from ``root``/cifar-10-batches-py. Missing files are downloaded if
+    ``options.download`` is set.
+
+    Raises:
+        DatasetMissing: files are missing and may not or cannot be downloaded.
     """
     from torchvision.datasets import CIFAR10
 
@@ -37,10 +40,13 @@ def load_cifar10(root: Path, options: LoadOptions) -> Splits:
 
 
 def load_svhn(root: Path, options: LoadOptions) -> Splits:
-    """SVHN, cropped digits: uint8 (73257, 3, 32, 32) and (26032, 3, 32, 32), from `root`.
+    """Load SVHN's cropped digits, uint8 (73257, 3, 32, 32) and (26032, 3, 32, 32), from ``root``.
 
-    The digit 0, stored as class 10, is class 0. Downloads what is missing where
-    `options.download`; raises DatasetMissing where it may not or cannot.
+    The digit 0, stored as class 10, is class 0. Missing files are downloaded if
+    ``options.download`` is set.
+
+    Raises:
+        DatasetMissing: files are missing and may not or cannot be downloaded.
     """
     from torchvision.datasets import SVHN
 
@@ -58,14 +64,17 @@ def load_svhn(root: Path, options: LoadOptions) -> Splits:
 
 
 def load_stl10(root: Path, options: LoadOptions) -> Splits:
-    """STL-10, labelled: uint8 (5000, 3, 96, 96) and (8000, 3, 96, 96), from `root`/stl10_binary.
+    """Load STL-10's labelled images, uint8 (5000, 3, 96, 96) and (8000, 3, 96, 96).
 
-    Downloads what is missing where `options.download`; raises DatasetMissing where it may not or
-    cannot.
+    They are read from ``root``/stl10_binary. Missing files are downloaded if ``options.download``
+    is set.
+
+    Raises:
+        DatasetMissing: files are missing and may not or cannot be downloaded.
     """
     from torchvision.datasets import STL10
 
-    # torchvision wants, and hashes each time, the 2.6 GB of unlabelled images too; not used here.
+    # torchvision also wants, and hashes each time, 2.6 GB of unlabelled images, not used here.
     labelled: Any = type("LabelledSTL10", (STL10,), {"train_list": STL10.train_list[:2]})
     parts = [*labelled.train_list, *labelled.test_list]
     files = Files(

@@ -1,1 +1,1 @@
-"""What a detector is worth: scores, metrics, protocols, localisation and cost."""
+"""Evaluation of detectors: scores, metrics, protocols, localisation and cost."""

@@ -14,13 +14,18 @@ from torch import Tensor, nn
 from kd_models.evaluation.scoring import Scorer
 
 _RUNS, _SECONDS = 30, 1.0
-"""a latency is the median of so many runs, or of as many as fit in so many seconds"""
+"""a latency is the median of this many runs, or of as many as fit in this many seconds"""
 _FEWEST_RUNS = 3
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """``flops`` as fvcore counts them (one multiply-accumulate = 1), for the given input."""
+    """The size of a network and of its work.
+
+    Attributes:
+        params: number of parameters.
+        flops: as fvcore counts them (one multiply-accumulate = 1), for the given input.
+    """
 
     params: int
     flops: int
@@ -31,9 +36,17 @@ class Complexity:
 
 @dataclass(frozen=True)
 class Cost:
-    """What it takes to score one image: all that must be deployed, and the student's part of it.
+    """What it takes to score one image.
 
     Latencies are of the machine they were measured on; see :func:`latency_ms`.
+
+    Attributes:
+        params: of all that must be deployed.
+        flops: of all that must be deployed.
+        latency_ms: of all that must be deployed.
+        student_params: the student's part.
+        student_flops: the student's part.
+        student_latency_ms: the student's part.
     """
 
     params: int
@@ -66,9 +79,9 @@ def measure_cost(scorer: Scorer, example: Tensor) -> Cost:
 def latency_ms(network: nn.Module, example: Tensor) -> float:
     """Measure one forward pass on the CPU in evaluation mode: milliseconds, the median of up to 30.
 
-    Eager PyTorch on one thread: a device that scores images has few cores, and one thread is what
-    machines can be compared by. What is counted is the time that the thread ran, so that others
-    at work on the machine do not count.
+    Eager PyTorch runs on one thread: a device that scores images has few cores, and machines can
+    be compared by one thread. Only the time that the thread ran is counted, so that other work on
+    the machine does not matter.
     """
     with _evaluating(network), _one_thread():
         taken: list[float] = []
@@ -88,7 +101,7 @@ def complexity(network: nn.Module, example: Tensor) -> Complexity:
 
     The network is counted in evaluation mode and left in the modes it was found in.
     Additions, activations and pooling that fvcore has no rule for count as nothing,
-    which is how both papers' figures come out (docs/adr/0001 and 0004).
+    which gives both papers' figures (docs/adr/0001 and 0004).
     """
     # fvcore traces with torch.jit, which warns of its own deprecation, on import too.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.jit")
@@ -104,7 +117,7 @@ def complexity(network: nn.Module, example: Tensor) -> Complexity:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode, and every part of it back into its own after."""
+    """Put a network into evaluation mode, and afterwards every part of it back into its own."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Where in an image the novelty is: heat maps, and how well they find what masks show.
+"""Localisation of the novelty in an image: heat maps, and how well they find what masks show.
 
 Shapes: N images, C channels, S pixels a side.
 """
@@ -17,11 +17,11 @@ from kd_models.names import printable
 from kd_models.training.world import World
 
 SIGMA, OPENING = 4.0, 3
-"""pixels at 128 x 128, scaled with the image: the Gaussian's deviation, the opening's width"""
+"""the Gaussian's deviation, the opening's width: pixels at 128 x 128, scaled with the image"""
 
 _OF_SIZE = 128
 MAX_FPR = 0.3
-"""PRO is averaged up to this part of normal pixels flagged, as MVTec's authors do"""
+"""PRO is averaged up to this share of normal pixels flagged, as MVTec's authors do"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Shown:
     mask: NDArray[np.bool_] | None
     """(S, S), where there is one"""
     layers: Mapping[int, NDArray[np.float32]]
-    """by distillation layer (3, H, W): what student and teacher see, and where they differ"""
+    """by distillation layer, (3, H, W): the student's map, the teacher's, and their difference"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Localisation:
 
     shown: tuple[Shown, ...]
     metrics: dict[str, float]
-    """``pixel_auroc`` and ``pro``, in process 0 where there are masks of novel pixels"""
+    """``pixel_auroc`` and ``pro``, in process 0 if there are masks of novel pixels"""
 
 
 def localise(
@@ -64,7 +64,7 @@ def localise(
 ) -> Localisation:
     """Localise the novelty in test images (N, C, S, S) of the given scores (N,).
 
-    Every process of ``world`` must call it, and computes a part.
+    Every process of ``world`` must call this; each computes a part.
 
     Args:
         scorer: in evaluation mode.
@@ -72,7 +72,7 @@ def localise(
         scores: their novelty scores.
         novel: which of them are novel, (N,).
         masks: bool (N, S, S), true where pixels are novel.
-        masked: bool (N,), whose masks are known.
+        masked: bool (N,), true where the mask is known.
         names: of the images, if they have any.
         world: the processes that share the work.
     """
@@ -103,7 +103,7 @@ def localise(
 
 
 def worth_a_look(scores: NDArray[np.float64], novel: NDArray[np.bool_]) -> dict[str, int]:
-    """Choose rows of scores (N,): of each kind the highest, and two in its middle, if there are."""
+    """Choose rows of scores (N,) by caption: each kind's highest, and two in its middle, if any."""
     chosen: dict[str, int] = {}
     for kind, flag in (("novel", True), ("normal", False)):
         rows = np.flatnonzero(novel == flag)
@@ -118,11 +118,11 @@ def worth_a_look(scores: NDArray[np.float64], novel: NDArray[np.bool_]) -> dict[
 def heat_maps(scorer: Scorer, images: Tensor) -> Tensor:
     """Return where each image (N, C, S, S) is novel: float32 (N, S, S), at least 0, not scaled.
 
-    The gradient of the score by the pixels, |d score / d x| summed over channels (ECA_MKDAD,
-    Eq. 4), smoothed by a Gaussian and opened (eroded, then dilated: Eq. 5), which removes what is
-    smaller than the opening.
+    A heat map is the gradient of the score by the pixels, |d score / d x| summed over channels
+    (ECA_MKDAD, Eq. 4), smoothed by a Gaussian and opened (eroded, then dilated: Eq. 5), which
+    removes what is smaller than the opening.
 
-    The scorer is expected in evaluation mode; an image's map does not depend on the others.
+    The scorer is expected in evaluation mode; an image's map does not depend on other images.
     """
     maps = [_smoothed(_attribution(scorer, part)) for part in images.split(batch_of(images))]
     return torch.cat(maps) if maps else images.new_zeros((0, *images.shape[-2:]))
@@ -150,7 +150,7 @@ def _smoothed(maps: Tensor) -> Tensor:
 def localisation_metrics(found: NDArray[np.floating], masks: Tensor) -> dict[str, float]:
     """Return ``pixel_auroc`` and ``pro`` of heat maps (N, S, S) against masks (N, S, S).
 
-    Nothing where the masks mark no pixel, or leave none.
+    The result is empty if the masks mark no pixel, or all.
     """
     true = masks.cpu().numpy()
     if not true.any() or true.all():
@@ -168,17 +168,17 @@ def per_region_overlap(
 ) -> float:
     """Return PRO (Bergmann et al. 2020): how much of each novel region is found, on average.
 
-    The mean over regions (8-connected parts of the masks, small and large alike) of the part
-    of the region at or above a threshold, averaged over thresholds from none to ``max_fpr`` of
-    the normal pixels flagged.
+    PRO is the mean over regions (8-connected parts of the masks, small and large alike) of the
+    part of the region at or above a threshold, averaged over the thresholds that flag from none to
+    ``max_fpr`` of the normal pixels.
 
     Args:
-        maps: (N, S, S).
-        masks: (N, S, S).
-        max_fpr: the limit.
+        maps: the heat maps (N, S, S).
+        masks: true where pixels are novel, (N, S, S).
+        max_fpr: the largest share of normal pixels flagged.
 
     Raises:
-        ValueError: no novel pixel, or no normal one.
+        ValueError: there is no novel pixel, or no normal one.
     """
     from scipy import ndimage
 

@@ -23,7 +23,7 @@ def auroc(scores: ScoreArray, novel: FlagArray) -> float:
     """
     _check(scores, novel)
     # The rank-sum statistic. scikit-learn has it too, but every trial's first process would
-    # wait three seconds for its import; the tests hold the two together.
+    # wait three seconds for its import; the tests compare the two.
     _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(count) - (count - 1) / 2)[place]
     novels = int(novel.sum())
@@ -43,11 +43,14 @@ def roc_curve(scores: ScoreArray, novel: FlagArray) -> tuple[ScoreArray, ScoreAr
 def youden_threshold(scores: ScoreArray, novel: FlagArray) -> float:
     """Return the threshold that maximises TPR - FPR; a score at or above it is called novel.
 
-    Of several the highest. It lies halfway down to the next lower score, so that no image is on
-    its edge: scored again in another memory layout, last bits differ. Raises as :func:`auroc`.
+    Of several such thresholds the highest is taken. It lies halfway down to the next lower score,
+    so that no image is on its edge: the last bits of a score differ between memory layouts.
+
+    Raises:
+        MetricsError: as :func:`auroc`.
     """
     fpr, tpr, thresholds = roc_curve(scores, novel)
-    # In whole images, since equally good rates need not round to equal numbers.
+    # Counted in whole images, since equally good rates need not round to equal numbers.
     novels, normals = int(novel.sum()), int((~novel).sum())
     gain = np.rint(tpr * novels) * normals - np.rint(fpr * normals) * novels
     lowest_flagged = float(thresholds[1:][np.argmax(gain[1:])])
@@ -83,9 +86,16 @@ def rates(scores: ScoreArray, novel: FlagArray, threshold: float) -> Rates:
 class Evaluation:
     """What is reported of one detector.
 
-    ``auroc`` is the published quantity, over the whole test split; ``val_auroc`` and
-    ``test_auroc`` are its holdout halves: the first serves choosing, the second reporting.
-    ``threshold`` and the rates at it follow the protocol (see protocol.py).
+    The threshold and the rates at it follow the protocol (see protocol.py).
+
+    Attributes:
+        auroc: over the whole test split, the quantity that the papers publish.
+        val_auroc: over the validation half of the holdout; it serves choosing.
+        test_auroc: over the test half of the holdout; it serves reporting.
+        threshold: a score at or above it is called novel.
+        gmean: as in :class:`Rates`.
+        fpr: as in :class:`Rates`.
+        fnr: as in :class:`Rates`.
     """
 
     auroc: float
@@ -109,7 +119,11 @@ def aurocs(scores: ScoreArray, novel: FlagArray, holdout: Holdout) -> dict[str, 
 def evaluate(
     scores: ScoreArray, novel: FlagArray, holdout: Holdout, protocol: Protocol
 ) -> Evaluation:
-    """Evaluate the scores (N,) of a whole test split. Raises as :func:`auroc`."""
+    """Evaluate the scores (N,) of a whole test split.
+
+    Raises:
+        MetricsError: as :func:`auroc`.
+    """
     everything = np.ones_like(novel)
     fitted, rated = (
         (everything, everything) if protocol == "paper" else (holdout.validation, holdout.test)

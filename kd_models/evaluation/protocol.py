@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Protocol = Literal["paper", "holdout"]
 """``paper``: thresholds and comparisons use the test split itself, as both papers do.
-``holdout``: threshold and choice on one half, every reported rate on the other."""
+``holdout``: threshold and choice use one half, every reported rate the other."""
 
 HOLDOUT_SEED = 0
 
@@ -24,8 +24,8 @@ class Holdout:
 def holdout_split(labels: NDArray[np.int64]) -> Holdout:
     """Split test images of classes ``labels`` (N,) in two halves, stratified by class.
 
-    The same labels always give the same halves. Odd ones out go to alternate sides, so that
-    many small classes do not all land on one.
+    The same labels always give the same halves. The odd images of classes go to alternate halves,
+    so that those of many small classes do not all land in one.
     """
     rng = np.random.default_rng(HOLDOUT_SEED)
     validation = np.zeros(len(labels), dtype=bool)

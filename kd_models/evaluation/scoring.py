@@ -1,4 +1,4 @@
-"""What turns images into novelty scores, whatever the method."""
+"""Scorers: they turn images into novelty scores, whatever the method."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from kd_models.training.world import World
 
 _PIXELS = 256 * 32 * 32
-"""in a batch: 256 images of 32 x 32, 16 of 128 x 128"""
+"""pixels in a batch: 256 images of 32 x 32, 16 of 128 x 128"""
 
 
 class Scorer(nn.Module):
-    """Images (B, C, S, S) in [-1, 1] to novelty scores (B,).
+    """A network from images (B, C, S, S) in [-1, 1] to novelty scores (B,).
 
-    Where the score is more than the student's output, a method overrides ``forward``.
+    A method whose score is more than the student's output overrides ``forward``.
 
     Args:
         student: the network that was trained.
@@ -40,7 +40,7 @@ class Scorer(nn.Module):
     def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
         """Return by distillation layer the student's map, the teacher's, and their difference.
 
-        Each is (B, H, W). Nothing where no teacher is compared with.
+        Each is (B, H, W). The result is empty if the student is compared with no teacher.
         """
         return {}
 

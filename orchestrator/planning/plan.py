@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Trained:
-    """A step and how it is trained: one object for all stages of a plan that have them.
+    """A step and how it is trained: one object for all stages of a plan that share them.
 
     Attributes:
         step: the step.
@@ -32,7 +32,7 @@ class Trained:
 
     @cached_property
     def identity(self) -> Mapping[str, Encoded]:
-        """Return both as JSON, encoded once: a plan has many stages and few of these."""
+        """Return both as JSON, encoded once, since a plan has many stages and few of these."""
         recipe = self.recipe and self.recipe.model_dump(mode="json")
         return {"step": Encoded(self.step.model_dump(mode="json")), "recipe": Encoded(recipe)}
 
@@ -83,7 +83,7 @@ class Stage:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return what the key is the hash of. Where a folder dataset lies is not part of it."""
+        """Return what the key is the hash of. The path of a folder dataset is not part of it."""
         return {
             "schema": SCHEMA,
             "config": {
@@ -110,7 +110,7 @@ class Stage:
 
     @property
     def step_title(self) -> str:
-        """Return the step's name, told apart from that of a first step."""
+        """Return the step's name, with a note if it is a second step."""
         return f"{self.step.name} as second step" if len(self.parents) > 1 else self.step.name
 
     @property
@@ -129,7 +129,7 @@ class Candidate:
     """as people call it"""
     method: str
     axes: Mapping[str, Any]
-    """of the method's own axes, as JSON values by name; the first says most"""
+    """values by the name of the method's own axis, as JSON; the first says most"""
     seed: int
     stages: tuple[str, ...]
     """keys of its chain, the student itself last"""
@@ -138,18 +138,18 @@ class Candidate:
 
     @property
     def key(self) -> str:
-        """The key of the stage that is the student."""
+        """Return the key of the stage that is the student."""
         return self.stages[-1]
 
     def name(self) -> str:
-        """Say all of its axes in one line."""
+        """Return dataset, class, axes and seed in one line."""
         axes = " ".join(map(short_text, self.axes.values()))
         return f"{together(self.dataset, self.normal_class)} {axes} seed {self.seed}"
 
 
 MOST_IN_A_PACK = 64
-"""at 48 lanes, the most that was measured, little more is gained (docs/benchmarks.md), while what
-is lost with a machine grows"""
+"""at 48 lanes, the most that was measured, more lanes gain little (docs/benchmarks.md), while more
+work is lost with a machine"""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Pack:
 
     @classmethod
     def of(cls, stages: Sequence[Stage], finished: Collection[str] = ()) -> Self:
-        """Return the pack of stages, of which those with the keys ``finished`` are trained."""
+        """Return the pack of stages; those whose keys are in ``finished`` are trained already."""
         keys = [stage.key for stage in stages]
         key = keys[0] if len(keys) == 1 else sha256(canonical_json(keys))
         return cls(key, tuple(stage for stage in stages if stage.key not in finished))
@@ -178,7 +178,7 @@ class Pack:
 
 
 def evenly(things: Sequence[T], parts: int) -> Iterator[Sequence[T]]:
-    """Split into so many parts, all nearly equal."""
+    """Yield ``things`` in ``parts`` parts of nearly equal size."""
     for part in range(parts):
         yield things[part * len(things) // parts : (part + 1) * len(things) // parts]
 
@@ -193,7 +193,7 @@ class Plan:
 
     @cached_property
     def candidate_of(self) -> Mapping[str, Candidate]:
-        """Candidates by the key of the stage that is the student."""
+        """Return candidates by the key of the stage that is the student."""
         return {candidate.key: candidate for candidate in self.candidates}
 
     @property
@@ -209,14 +209,14 @@ class Plan:
 
     @property
     def stages_without_sharing(self) -> dict[str, int]:
-        """What training every candidate on its own would take."""
+        """Return how many stages of each kind there would be if nothing were shared."""
         kinds = Counter(
             self.stages[key].kind for candidate in self.candidates for key in candidate.stages
         )
         return {kind: kinds[kind] for kind in ("teacher", "student")}
 
     def epochs(self, finished: frozenset[str] = frozenset()) -> int:
-        """Epochs to train when the stages ``finished`` are in the store."""
+        """Return the epochs to train when the stages ``finished`` are in the store."""
         return sum(stage.epochs for key, stage in self.stages.items() if key not in finished)
 
     @property
@@ -251,7 +251,7 @@ class Plan:
     def _groups(self) -> Mapping[tuple[int, Hashable], list[Stage]]:
         """Return stages by their number of parents and what else those of a pack share."""
         groups: dict[tuple[int, Hashable], list[Stage]] = {}
-        # Stages share these objects, and to hash a step takes long: each is numbered once.
+        # Hashing a step is slow, and stages share these objects, so each is numbered once.
         numbers: dict[int, int] = {}
         known: dict[Hashable, int] = {}
         for stage in self.stages.values():
@@ -287,7 +287,7 @@ TAKEN_AXES = frozenset(
         *("auroc", "val_auroc", "test_auroc", "teacher_auroc", "gmean", "fpr", "fnr"),
     )
 )
-"""Names that every stage's tags and every result's row have for something else."""
+"""Names that no axis may have, since stages' tags and results' rows use them otherwise."""
 
 
 def _check_axes(method: str, axes: Mapping[str, Any], step: Step) -> None:
@@ -316,12 +316,13 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
         pretrained: SHA-256 of the pretrained teacher's weights, if the method has one.
 
     Raises:
-        SpecError, DataError: a normal class that a dataset does not have.
+        SpecError: ``normal_classes`` lacks a dataset, or an axis of the method cannot be used.
+        DataError: a dataset does not have a normal class.
     """
     stages: dict[str, Stage] = {}
     candidates: dict[str, Candidate] = {}
-    # Most stages are asked for by many candidates. To make one, and hash it, is what takes time:
-    # equal steps are made the same object, and a stage is found by that.
+    # Many candidates need the same stage, and making and hashing one takes time. So equal steps
+    # become one object, and a stage that was made is found by the id of its step.
     same: dict[Trained, Trained] = {}
     known: dict[tuple[object, ...], str] = {}
     for dataset in dict.fromkeys(spec.datasets):

@@ -115,7 +115,7 @@ def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
     )
     images = load(name, spec.storage.data_path, options)
     tell_of_files(images, say)
-    # Whatever would fail in a trial for the data's sake fails here, in a dry run too.
+    # What would fail in a trial because of the data fails here already, in a dry run too.
     problems = []
     for key in classes:
         try:

@@ -8,7 +8,7 @@ from orchestrator.planning.plan import Pack, Stage
 
 @dataclass
 class Schedule:
-    """Releases packs when their parents are finished, without the stages below a failure.
+    """Packs, released when their parents are finished, without the stages below a failure.
 
     Args:
         packs: what is left to train, parents before children.
@@ -33,7 +33,7 @@ class Schedule:
 
     @property
     def over(self) -> bool:
-        """Nothing runs and nothing can start any more."""
+        """Return whether nothing runs and nothing can start any more."""
         return not self._waiting and not self._running
 
     def start_next(self) -> Pack | None:

@@ -1,4 +1,4 @@
-"""What every sweep has, whatever its method: checked before anything starts."""
+"""The settings that every sweep has, whatever its method; checked before anything starts."""
 
 import os
 import re
@@ -59,8 +59,8 @@ class Resources(Value):
     checkpoint_every: Count = 10
     """epochs between checkpoints"""
     teacher_cache_gib: Annotated[float, Field(ge=0)] = 4
-    """most memory (of the GPU, where there is one) that each worker keeps what a pretrained teacher
-    says of the images in; a teacher that would need more runs live, at every step"""
+    """most memory (of the GPU, where there is one) in which each worker keeps a pretrained
+    teacher's outputs for the images; if they need more, the teacher runs at every step instead"""
 
 
 def _printable(names: Any) -> Any:
@@ -74,9 +74,9 @@ def _printable(names: Any) -> Any:
 
 
 def is_lost_with_the_job(path: Path) -> bool:
-    """Whether a path is relative to a Ray job's working directory.
+    """Return whether a path is relative to a Ray job's working directory.
 
-    Ray unpacks it below its session folder and deletes it later.
+    Ray unpacks this directory below its session folder and deletes it later.
     """
     return not path.is_absolute() and "runtime_resources/working_dir_files" in str(Path.cwd())
 
@@ -97,7 +97,7 @@ def _whole(place: str) -> Path:
 
 
 def sqlite_file(uri: str) -> str | None:
-    """Return the file that the URI of a SQLite database names, as it spells it; None for others."""
+    """Return the file that a SQLite database's URI names, as spelled there; None for other URIs."""
     found = re.fullmatch(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?", uri, re.DOTALL)
     return found and found[1]
 
@@ -106,12 +106,10 @@ Place = Annotated[str, Field(min_length=1)]
 
 
 class StorageSpec(Value):
-    """Where results live. ``root`` is $KD_HOME, or ~/kd-sweeps; the rest is below it unless set.
-
-    On a cluster of several machines every one of them must see ``root``.
-    """
+    """Where results live: below ``root``, but for those that have a place of their own."""
 
     root: Place = Field(default_factory=_home)
+    """default $KD_HOME, or ~/kd-sweeps; on a cluster every machine must see it"""
     store: Place | None = None
     """finished stages, found by key by every sweep that uses the same store"""
     data: Place | None = None
@@ -187,7 +185,7 @@ class SweepSpec(Value):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     unreadable_images: Literal["stop", "skip"] = "stop"
     max_megapixels: Annotated[float, Field(gt=0)] = MAX_MEGAPIXELS
-    """larger image files cannot be read: small ones may unpack to more than there is memory for"""
+    """larger images cannot be read: a small file may unpack to more than there is memory for"""
     evaluation: EvaluationSpec = EvaluationSpec()
     resources: Resources = Resources()
     storage: StorageSpec = Field(default_factory=StorageSpec)
@@ -197,7 +195,7 @@ class SweepSpec(Value):
     @model_validator(mode="before")
     @classmethod
     def _composed(cls, raw: Any) -> Any:
-        """Set apart the settings that are the method's."""
+        """Move the method's own settings into ``settings``."""
         if not isinstance(raw, dict) or isinstance(raw.get("settings"), MethodSettings):
             return raw
         raw = frozen({"method": next(iter(methods())), **raw})
@@ -220,7 +218,7 @@ class SweepSpec(Value):
     def _of_the_method(cls, raw: Any, handler: Any, info: ValidationInfo) -> MethodSettings:
         if isinstance(raw, MethodSettings):
             return raw
-        if "method" not in info.data:  # it is wrong, and said to be
+        if "method" not in info.data:  # its own error says so
             raise PydanticOmit
         return method_of(info.data["method"]).settings.model_validate(raw)
 
@@ -265,7 +263,11 @@ class SweepSpec(Value):
         return self
 
     def classes_of(self, dataset: str, available: Sequence[str]) -> Sequence[str | int]:
-        """Return the normal classes the file asks for, unresolved, given all there are."""
+        """Return the normal classes the file asks for, unresolved, given all there are.
+
+        Raises:
+            SpecError: ``normal_classes`` is a mapping that lacks the dataset.
+        """
         wanted = self.normal_classes
         if isinstance(wanted, Mapping):
             if dataset not in wanted:

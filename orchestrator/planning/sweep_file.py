@@ -127,7 +127,7 @@ def _explained(
     at: dict[_Place, list[ErrorDetails]] = {}
     for detail in error.errors():
         at.setdefault(_place(detail), []).append(detail)
-    # What pydantic says of a setting's other forms when a part of it is wrong says nothing.
+    # If a part of a setting is wrong, pydantic's messages on the setting's other forms are no help.
     telling = {
         place: details
         for place, details in at.items()

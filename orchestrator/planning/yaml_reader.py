@@ -103,7 +103,7 @@ _KINDS = {
 
 
 def _joined(text: str) -> str:
-    """JSON, which is YAML too, escapes characters beyond the first 65,536 as two surrogates."""
+    """Join surrogates: JSON, which is YAML too, escapes characters beyond U+FFFF as two of them."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 

@@ -1,1 +1,1 @@
-"""What a sweep came to, and how far it is: results, comparison, tables, figures, files."""
+"""Progress and results of a sweep: comparison, tables, figures, files."""

@@ -1,4 +1,4 @@
-"""Students compared: the candidates of each combination of a method's axes, over seeds."""
+"""Comparison of students: the candidates of each combination of a method's axes, over seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def compare(results: Sequence[CandidateResult]) -> list[Compared]:
     own = list(finished[0].candidate.axes) if finished else []
     tasks = _by_task(finished)
     whole_datasets = len(tasks) > MOST_TASKS
-    # Lambda as the paper sets it varies with the dataset: that is no reason to tell students apart.
+    # The paper's lambda varies with the dataset, which is no reason to tell students apart.
     varying = [
         name
         for name in own

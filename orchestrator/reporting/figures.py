@@ -21,7 +21,7 @@ _LONGEST_LABEL, _LETTERS_AN_INCH, _LETTERS_OF_A_TITLE = 120, 12, 9
 
 
 def stage_figures(result: StageResult, title: str) -> dict[str, Figure]:
-    """Draw what there is of a stage, by the name of the picture's file."""
+    """Return all figures of a stage by the name of the picture's file."""
     threshold = result.evaluation.threshold
     figures = {
         "roc.png": roc_figure(result.scores, title),
@@ -97,9 +97,8 @@ def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Fig
 def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
     """Draw the maps of student and teacher, layer by layer, and where they differ.
 
-    Of the highest-scoring novel image and of a typical normal one, as ECA_MKDAD's Fig. 9.
-
-    Both images share a layer's scales: darker is more.
+    The images are the highest-scoring novel one and a typical normal one, as in ECA_MKDAD's Fig. 9.
+    Both share a layer's scales: darker is more.
     """
     novel = next(one for one in shown if one.novel)
     normal = [one for one in shown if not one.novel][:2][-1]
@@ -127,7 +126,7 @@ def overlay(
 ) -> NDArray[np.float32]:
     """Lay a heat map (S, S) over its image (C, S, S): colours (S, S, 3) from 0 to 1.
 
-    The hotter, the less of the image is left; the scale ends at ``end``.
+    The hotter a pixel is, the less of the image is left; the scale ends at ``end``.
     """
     strength = (heat / end).clip(0, 1)[..., None]
     colours = colormaps["inferno"](strength[..., 0])[..., :3]
@@ -138,9 +137,10 @@ def overlay(
 
 
 def comparison_figure(compared: Sequence[Compared]) -> Figure:
-    """Draw AUROC and inference time of every kind of student, as ECA_MKDAD's Fig. 5 and 6.
+    """Draw AUROC and inference time of every kind of student, as in ECA_MKDAD's Fig. 5 and 6.
 
-    One bar for each dataset and normal class; a dot for every seed where there are several.
+    There is one bar for each dataset and normal class, and a dot for every seed if there are
+    several.
     """
     tasks = list(dict.fromkeys(task for one in compared for task in one.aurocs))
     longest = min(max(map(len, tasks)), _LONGEST_LABEL)
@@ -186,8 +186,8 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
 def heat_scales(heats: Sequence[NDArray[np.float32]], normal: Sequence[bool]) -> list[float]:
     """Return where the colours of each heat map end.
 
-    At its own maximum, so that faint defects show beside glaring ones; but no lower than twice the
-    hottest of the images called normal, so that these stay cold.
+    They end at the map's own maximum, so that faint defects show beside glaring ones; but no lower
+    than twice the hottest of the images called normal, so that these stay cold.
     """
     hottest = [float(heat.max()) for heat in heats]
     least = 2 * max((heat for heat, cold in zip(hottest, normal, strict=True) if cold), default=0)

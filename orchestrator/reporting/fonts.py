@@ -11,17 +11,17 @@ from matplotlib.text import Text
 FAMILY = "DejaVu Sans"
 """matplotlib's own, which every machine has"""
 _LAST = "Last Resort"
-"""has a picture for each script, the same for all of its characters"""
+"""a font with a picture for each script, the same for all of its characters"""
 
-# It would say of every font without a regular weight which weight it took.
+# It would log for every font without a regular weight which weight it took.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def draw_names(figure: Figure) -> Figure:
     """Make every text of a figure appear as it is.
 
-    A dollar is no mathematics. Characters that matplotlib's own font lacks are drawn in a font of
-    this machine; those that no font has are spelled by their number, since empty boxes are alike.
+    A dollar starts no formula. Characters that matplotlib's own font lacks are drawn in a font of
+    this machine; those that no font has are spelled by their number, since empty boxes look alike.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
@@ -60,7 +60,7 @@ def _families(characters: str) -> list[str]:
 
 @cache
 def _of_this_machine() -> tuple[str, ...]:
-    """Return the families of upright fonts, those installed since matplotlib last looked too."""
+    """Return the families of upright fonts, also those installed since matplotlib last looked."""
     manager = font_manager.fontManager
     known = {font.fname for font in manager.ttflist}
     for path in sorted(set(font_manager.findSystemFonts()) - known):

@@ -1,4 +1,4 @@
-"""How far a sweep is: a live table on a terminal, plain lines in a log."""
+"""Progress of a sweep: a live table on a terminal, plain lines in a log."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ MOST_NAMED = 10
 
 @dataclass
 class Progress:
-    """Counts epochs; knows nothing of how it is shown."""
+    """The count of a sweep's epochs, whatever way it is shown."""
 
     stages: Mapping[str, Stage]
     """those to train"""
@@ -43,7 +43,7 @@ class Progress:
 
     @cached_property
     def has_seeds(self) -> bool:
-        """Whether seeds tell stages apart."""
+        """Return whether seeds tell stages apart."""
         return len({stage.seed for stage in self.stages.values()}) > 1
 
     @cached_property
@@ -64,12 +64,12 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Epochs a second over all trials, overheads included."""
+        """Return the epochs a second over all trials, overheads included."""
         return max(self.done_epochs - self.resumed, 0) / max(self.elapsed, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
-        """By the rate so far; None before the first epoch."""
+        """Return the seconds left by the rate so far; None before the first epoch."""
         if self.rate == 0:
             return None
         return (self.total_epochs - self.done_epochs) / self.rate
@@ -182,7 +182,7 @@ def running_groups(progress: Progress) -> list[RunningGroup]:
 
 
 class Display(Protocol):
-    """Shows a Progress."""
+    """A way to show a :class:`Progress`."""
 
     def refresh(self, progress: Progress) -> None:
         """Show how far it is; called often."""
@@ -191,11 +191,11 @@ class Display(Protocol):
         """Show something that happened."""
 
     def close(self) -> None:
-        """Take it away, or leave it as it is."""
+        """End the display: take it away, or leave it as it is."""
 
 
 class PlainDisplay:
-    """Lines: what happened when it happened, and how far it is every few seconds."""
+    """Plain lines: what happens when it happens, and the progress every few seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

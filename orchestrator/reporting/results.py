@@ -1,4 +1,4 @@
-"""What a sweep came to: one result for each stage and candidate, read from the store."""
+"""Results of a sweep: one for each stage and candidate, read from the store."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -188,7 +188,7 @@ def _auroc_of(teacher: Stage, store: Store) -> float | None:
 def cost_of_detector(detector: Detector, image_size: int) -> Cost:
     """Count and measure a detector's cost for one image, as both papers count it.
 
-    Measured once for each detector, in this process: call it first where nothing else runs.
+    A detector is measured once in a process, so call this first where nothing else runs.
     """
     with torch.random.fork_rng(devices=[]):
         scorer = detector.scorer().eval()

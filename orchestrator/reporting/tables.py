@@ -41,7 +41,7 @@ _WITH_MASKS: _Columns = {
 def candidates_table(results: Sequence[CandidateResult], protocol: str) -> Table:
     """Return one row per candidate: quality, difference to its teacher, cost.
 
-    Axes that are the same for every candidate have no column, but for the method's first. Cost is
+    Axes that are the same for every candidate have no column, except the method's first. Cost is
     of all that must be deployed to score one image, and of the student alone where that is less;
     ``ms`` is the latency on one CPU thread here.
     """
@@ -87,7 +87,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def comparison_table(compared: Sequence[Compared]) -> Table:
-    """Return one row per combination: mean AUROC of each task, of how many, and inference times."""
+    """Return one row per combination: each task's mean AUROC, of how many, and inference times."""
     tasks = list(dict.fromkeys(task for one in compared for task in one.aurocs))
     table = Table(title="compared: mean AUROC (whole test split) and ms for an image")
     table.add_column("student")

@@ -28,7 +28,7 @@ class Store(Protocol):
         """Store the files of a stage; it is there when the manifest, written last, is there."""
 
     def has(self, key: str) -> bool:
-        """Whether the stage is there with every file as its manifest says.
+        """Return whether the stage is there with every file as its manifest says.
 
         Raises:
             CorruptStage: it was stored, but is damaged.

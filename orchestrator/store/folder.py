@@ -100,7 +100,7 @@ class FolderStore:
         return data
 
     def _hashes(self, key: str) -> dict[str, str]:
-        # A string, for a sweep asks this of a hundred thousand stages.
+        # A string is faster than a Path, and a sweep asks this of a hundred thousand stages.
         path = f"{self.root}/stages/{key[:2]}/{key}/{MANIFEST}"
         try:
             with open(path, "rb") as file:

@@ -127,7 +127,7 @@ def read_shown(store: Store, stage: Stage) -> tuple[Shown, ...]:
 
 
 def holds(store: Store, stage: Stage) -> bool:
-    """Whether the store has a stage.
+    """Return whether the store has a stage.
 
     Raises:
         CorruptStage: what it has is damaged, or something else.
@@ -139,7 +139,7 @@ def holds(store: Store, stage: Stage) -> bool:
 
 
 def is_trained(store: Store, stage: Stage) -> bool:
-    """Whether the store has a stage that can be used."""
+    """Return whether the store has a stage that can be used."""
     try:
         return holds(store, stage)
     except CorruptStage:

@@ -12,9 +12,9 @@ from orchestrator.tracking.runs import Tracker
 
 
 class BackgroundTracker:
-    """Writes to MLflow in order, off the path of the trials.
+    """A tracker that writes to MLflow in order, off the path of the trials.
 
-    A tracking server that goes away loses nothing: what it missed is logged when the same sweep
+    Nothing is lost if the tracking server goes away: what it missed is logged when the same sweep
     is run again.
     """
 
@@ -27,12 +27,12 @@ class BackgroundTracker:
         self._rows_lock = threading.Lock()
 
     def reopen(self, stage: Stage) -> None:
-        """A stage is about to train."""
+        """Log that a stage is about to train."""
         self._running[stage.key] = stage
         self._submit(self._tracker.reopen, stage)
 
     def epochs(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
-        """Epochs of a stage are finished; those that wait are logged by one call."""
+        """Log epochs of a stage that are finished; those that wait are logged by one call."""
         with self._rows_lock:
             is_first = stage.key not in self._rows
             self._rows.setdefault(stage.key, []).extend(rows)
@@ -40,12 +40,12 @@ class BackgroundTracker:
             self._submit(self._log_epochs, stage)
 
     def finish(self, stage: Stage) -> None:
-        """A stage is stored."""
+        """Log a stage that is stored."""
         self._running.pop(stage.key, None)
         self._submit(self._finish, stage)
 
     def fail(self, stage: Stage, status: str, reason: str) -> None:
-        """A stage was not trained; arguments as for ``Tracker.fail_stage``."""
+        """Log that a stage was not trained; arguments as for ``Tracker.fail_stage``."""
         self._running.pop(stage.key, None)
         self._submit(self._tracker.fail_stage, stage, status, reason)
 

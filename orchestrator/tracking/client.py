@@ -65,8 +65,8 @@ def connect(uri: str) -> MlflowClient:
 def _create_database(path: Path) -> None:
     """Create MLflow's database unless it is there.
 
-    MLflow does it in place, and two processes that do so at once break it for good. So it is
-    made under a lock, beside its place, and there whole or not at all.
+    MLflow creates it in place, and two processes that do so at once break it for good. So it is
+    created under a lock, beside its place, and then moved there whole.
     """
 
     def is_there() -> bool:
@@ -89,9 +89,9 @@ def _create_database(path: Path) -> None:
 
 
 def lock_of(uri: str) -> FileLock:
-    """Return the lock under which processes of this machine create what there must be one of.
+    """Return the lock under which processes of this machine create what may exist only once.
 
-    Of an experiment, a stage's run or a student's version each would make its own.
+    Without it, each would create an experiment, a stage's run or a student's version of its own.
     """
     if file := sqlite_file(uri):
         return FileLock(f"{Path(file).absolute()}.lock")

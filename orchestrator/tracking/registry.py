@@ -1,4 +1,4 @@
-"""Choosing students by what was measured, registering them, and fetching them again."""
+"""The registry: students are chosen by what was measured, registered, and downloaded again."""
 
 import re
 import tempfile
@@ -36,7 +36,7 @@ _COUNTS = ("params", "flops", "student_params", "student_flops")
 
 
 class RegistryError(UserError):
-    """Nothing to choose from, or no such registered student."""
+    """There is nothing to choose from, or no such registered student."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Limits:
     latency_ms: float | None = None
 
     def allow(self, run: Run) -> bool:
-        """Whether all that must be deployed, a teacher too, is within the limits."""
+        """Return whether all that must be deployed, a teacher too, is within the limits."""
         return all(
             limit is None or run.data.metrics[name] <= limit for name, limit in asdict(self).items()
         )
@@ -67,10 +67,10 @@ class Choice:
     def registered_name(self, sweep: str) -> str:
         """Return the model's name in the registry.
 
-        Another sweep, dataset or class has another.
+        It differs from that of every other sweep, dataset and class.
         """
         kind, colon, path = self.dataset.partition(":")
-        # Two folders may end in the same name.
+        # Two folders may end in the same name, so a hash of the whole path follows.
         dataset = _part(PurePosixPath(path).name, always=self.dataset) if colon else _part(kind)
         return f"{sweep}.{dataset}.{_part(self.normal_class)}"
 
@@ -82,10 +82,9 @@ _LOOKS_MADE = re.compile(r"-[0-9a-f]{8}$")
 def _part(name: str, always: str = "") -> str:
     """Return a name with letters, digits, _ and - alone.
 
-    The registry allows no slash and no colon, a shell no more than these, and dots are between the
-    parts.
-
-    Where that changes it, it ends in a hash of the name as it was; also in one of ``always``.
+    The registry allows no slash and no colon, a shell only these characters, and dots separate the
+    parts. A name that is changed ends in a hash of the original. With ``always``, the name always
+    ends in the hash of that.
     """
     clean = re.sub(r"[^\w-]+", "-", name)
     if clean == name and len(name) <= _LONGEST_PART and not _LOOKS_MADE.search(name) and not always:
@@ -96,8 +95,8 @@ def _part(name: str, always: str = "") -> str:
 def choosing_metric(run: Run) -> float:
     """Return what students are compared by.
 
-    Under ``holdout`` the AUROC of the validation half, so that the test half stays honest; under
-    ``paper`` the AUROC, as the papers do.
+    Under ``holdout`` it is the AUROC of the validation half, so that the test half stays honest;
+    under ``paper`` the AUROC of the whole test split, as in the papers.
     """
     name = "auroc" if run.data.tags["complete"] == "paper" else "val_auroc"
     return float(run.data.metrics[name])
@@ -136,7 +135,7 @@ def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
 def choose(runs: Iterable[Run], limits: Limits) -> list[Choice]:
     """Choose for every dataset and normal class the best student within the limits.
 
-    Of two equally good the one with fewer FLOPs, then params.
+    Of two equally good students the one with fewer FLOPs is chosen, then with fewer parameters.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -179,7 +178,7 @@ def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:
 def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
     """Download the package of ``NAME``, ``NAME@alias`` or ``NAME/version`` into a folder.
 
-    Without alias or version it is the champion's.
+    Without alias or version, the champion's package is downloaded.
 
     Raises:
         RegistryError: no such model, alias or version, or the folder is not empty.
@@ -191,7 +190,7 @@ def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
     check_artifacts(client, client.get_experiment(client.get_run(run_id).info.experiment_id))
     place = destination.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place, so that it is there whole or not at all.
+    # Downloaded beside its place and then moved, so that it is there whole or not at all.
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".download-") as folder:
         package = _package_of(client, run_id, Path(folder))
         (Path(folder) / PACKAGE).replace(place)
@@ -217,7 +216,7 @@ def _package_of(client: MlflowClient, run_id: str, folder: Path) -> Package:
 
 
 def _exported(client: MlflowClient, run_id: str) -> str:
-    """Return the id of a student's MLflow model, logged to its run unless it was."""
+    """Return the id of a student's MLflow model; log it to the run if it is not there yet."""
     outputs = client.get_run(run_id).outputs
     if outputs and outputs.model_outputs:
         return str(outputs.model_outputs[0].model_id)

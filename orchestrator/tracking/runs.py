@@ -63,7 +63,12 @@ class _KnownRun:
 
 
 class Tracker:
-    """Brings MLflow's runs of one sweep to what its stages are.
+    """MLflow's runs of one sweep, kept up to date with its stages.
+
+    Args:
+        plan: of the sweep.
+        store: where finished stages are.
+        storage: with the place of MLflow.
 
     Raises:
         TrackingError: as :func:`connect`, or the experiment was deleted.
@@ -83,8 +88,8 @@ class Tracker:
         """Mark the sweep's own run as running, and keep the settings it runs with.
 
         Args:
-            teacher: pretrained, without which no student can be deployed. Kept here once: beside
-                every student it would be most of what a sweep stores.
+            teacher: the pretrained teacher, if students need one to be deployed. It is kept here
+                once: beside every student it would be most of what a sweep stores.
         """
         if teacher is not None:
             self._keep_teacher(teacher)
@@ -95,8 +100,9 @@ class Tracker:
     def log_epochs(self, stage: Stage, rows: Iterable[Mapping[str, float]]) -> None:
         """Log every term and AUROC of epochs that were not logged before.
 
-        Without gaps: an epoch whose report died with a worker is logged before any after it, when
-        the worker has resumed, or at the latest when the stage is finished.
+        Epochs are logged in order and without gaps. If a report was lost with its worker, its
+        epoch is logged when the worker has resumed, or at the latest when the stage is finished;
+        later epochs wait for it.
         """
         with self._lock:
             self._log_epochs(self._run(stage), rows)
@@ -117,7 +123,7 @@ class Tracker:
             self._client.log_batch(run.run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
     def finish_stage(self, result: StageResult, candidate: CandidateResult | None) -> None:
-        """Log a stored stage whole, unless it was.
+        """Log everything about a stored stage, unless that was done.
 
         Args:
             result: of the stage.
@@ -170,11 +176,11 @@ class Tracker:
         return run is not None and self._has_all(run, stage)
 
     def _is_done(self, run: _KnownRun, stage: Stage) -> bool:
-        """Whether another sweep of this name has trained and logged a stage meanwhile."""
+        """Return whether another sweep of this name has trained and logged a stage meanwhile."""
         return bool(run.complete) and is_trained(self._store, stage)
 
     def _has_all(self, run: _KnownRun, stage: Stage) -> bool:
-        """Return whether a run has all there is to log, as what the stage is in this sweep."""
+        """Return whether a run has all there is to log for the stage's role in this sweep."""
         return run.complete == self._plan.spec.evaluation.protocol and (
             run.role == "candidate" or stage.key not in self._plan.candidate_of
         )
@@ -237,7 +243,7 @@ class Tracker:
             location = None
             if sqlite_file(storage.mlflow_uri):
                 folder = artifacts_below(storage.root_path) / name
-                folder.mkdir(parents=True, exist_ok=True)  # one that is missing was moved
+                folder.mkdir(parents=True, exist_ok=True)  # if it is missing later, it was moved
                 location = folder.as_uri()
             return str(self._client.create_experiment(name, artifact_location=location))
         if experiment.lifecycle_stage != "active":
@@ -249,7 +255,7 @@ class Tracker:
         return str(experiment.experiment_id)
 
     def _find_runs(self, filter_string: str = "") -> str | None:
-        """Take note of every run there is, or of some; return the sweep's own."""
+        """Take note of the runs that the filter finds; return the sweep's own, if found."""
         sweep_run, token = None, None
         while True:
             page = self._client.search_runs(
@@ -289,17 +295,17 @@ class Tracker:
                 self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
         known = self._runs[stage.key]
         if known.role == "stage" and tags["role"] == "candidate":
-            # The sweep has grown: what was only a step on the way is somebody's student now, and
-            # not complete before it has a package.
+            # The sweep has grown: a stage that was only a step on the way is a candidate's student
+            # now, and its run is not complete before it has a package.
             grown = {**tags, "complete": ""}
             self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in grown.items()])
             known.role, known.complete = "candidate", ""
         return known
 
     def reopen(self, stage: Stage) -> None:
-        """A stage is about to train (again): its run is running, whatever it was.
+        """Mark a stage's run as running, whatever it was: the stage is about to train (again).
 
-        Unless another sweep of this name has trained it meanwhile.
+        Nothing is changed if another sweep of this name has trained the stage meanwhile.
         """
         begun = {"complete": "", "status": "running", "reason": ""}
         with self._lock:
@@ -365,6 +371,6 @@ def _params(stage: Stage) -> Iterator[Param]:
         elif value is not None:
             yield Param(prefix, shortened(str(value), _LONGEST_TAG))
 
-    # With the dataset's whole name, which is no part of a stage's identity.
+    # The dataset's whole name is added, since it is no part of a stage's identity.
     yield from flatten("", {**stage.identity["config"], "dataset": stage.dataset})
     yield Param("fingerprint", stage.fingerprint)

@@ -252,7 +252,7 @@ class DistilLearner(Learner):
         return self._kept(images, world, self.config.training_layers, half, "training")
 
     def scoring_targets(self, images: Tensor, world: World) -> Batch:
-        """As :meth:`targets`, of the scoring layers and in full precision."""
+        """Return the same as :meth:`targets`, of the scoring layers and in full precision."""
         self._teacher.to(world.device)
         return self._kept(images, world, self.config.scoring_layers, False, "test")
 

@@ -129,7 +129,7 @@ class Discriminator(Encoder):
 
 
 def initialise(network: nn.Module) -> None:
-    """GANomaly's initialisation: convolutions N(0, 0.02), norm weights N(1, 0.02), biases 0."""
+    """Initialise as GANomaly does: convolutions N(0, 0.02), norm weights N(1, 0.02), biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)

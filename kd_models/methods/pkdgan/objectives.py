@@ -74,7 +74,7 @@ class GeneratorObjective(WeightedObjective):
 
     @property
     def reads(self) -> list[nn.Module]:
-        """The networks that are run here and trained by another objective."""
+        """Return the networks that are run here and trained by another objective."""
         return [critic for _, critic in self._critics]
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
@@ -130,5 +130,5 @@ TARGET_KEYS = ("target/z1", "target/x_hat", "target/z2")
 
 
 def fixed_targets(batch: Batch) -> Reconstruction:
-    """A fixed teacher's outputs for the batch, computed beforehand (pkdgan.GanLearner.targets)."""
+    """Return a fixed teacher's outputs for the batch, computed by pkdgan.GanLearner.targets."""
     return Reconstruction(*(batch[key] for key in TARGET_KEYS))

@@ -186,7 +186,7 @@ class GanLearner(Learner):
                 network.load_state_dict(dict(weights[name]))
 
     def objectives(self) -> list[nn.Module]:
-        """What is minimised at every step, in order; one optimizer each."""
+        """Return what is minimised at every step, in order; each has an optimizer of its own."""
         config = self.config
         roles = ("student",) * self.structure.trains_student
         roles += ("teacher",) * self.structure.trains_teacher

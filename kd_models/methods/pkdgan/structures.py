@@ -32,7 +32,10 @@ class Structure:
 
     @property
     def trains_teacher(self) -> bool:
-        """The teacher trains on its own losses (a copy: a stored teacher never changes)."""
+        """Return whether the teacher trains on its own losses.
+
+        A copy of it does: a stored teacher never changes.
+        """
         return Term.LG_T in self.terms
 
     @property
@@ -42,12 +45,12 @@ class Structure:
 
     @property
     def distils(self) -> bool:
-        """A teacher is needed."""
+        """Return whether a teacher is needed."""
         return Term.KL in self.terms
 
     @property
     def scored(self) -> Literal["teacher", "student"]:
-        """Whose generator this step is run for: ``student`` or ``teacher``."""
+        """Return whose generator this step is run for: ``student`` or ``teacher``."""
         return "student" if self.trains_student else "teacher"
 
 
