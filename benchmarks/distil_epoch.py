@@ -18,10 +18,10 @@ from kd_models.methods.eca_mkdad.networks import Teacher
 from kd_models.methods.eca_mkdad.objectives import feature_distances
 from kd_models.methods.eca_mkdad.step import TRAINING_LAYERS, DistilConfig, StudentConfig
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import Training, learner_on, on_device
-from kd_models.training.memory import keep_freed_memory
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.training.malloc import keep_freed_memory
+from kd_models.world import World
 
 BATCH, LAMBDA = 32, 0.01
 

@@ -2,7 +2,7 @@
 
 import resource
 
-from benchmarks.harness import Measured, by_turns, emit, in_a_process, run_sweep
+from benchmarks.harness import Timing, by_turns, emit, in_a_process, run_sweep
 
 CANDIDATES = 100_000
 
@@ -33,7 +33,7 @@ def main() -> None:
     found = by_turns({"dry_run": plan})
     mib, _ = in_a_process(peak)
     seconds = found["dry_run"]
-    emit("dry run", "s", {"dry_run": Measured(seconds.value, seconds.spread, mib)})
+    emit("dry run", "s", {"dry_run": Timing(seconds.value, seconds.spread, mib)})
 
 
 if __name__ == "__main__":

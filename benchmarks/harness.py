@@ -21,16 +21,16 @@ import yaml
 from torch import Tensor
 
 from kd_models.data import load, to_model_input
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import Epoch, Training, train_together
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.world import World
 
 PACKAGES = ("torch", "ray", "mlflow")
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Timing:
     """What a side came to."""
 
     value: float
@@ -41,7 +41,7 @@ class Measured:
     """the most memory its process held"""
 
 
-def by_turns(sides: Mapping[str, Callable[[], float]], rounds: int = 3) -> dict[str, Measured]:
+def by_turns(sides: Mapping[str, Callable[[], float]], rounds: int = 3) -> dict[str, Timing]:
     """Run each side in a new process, one after the other, ``rounds`` times.
 
     By turns, since the machine is not equally fast all the time; in processes of their own, so
@@ -52,7 +52,7 @@ def by_turns(sides: Mapping[str, Callable[[], float]], rounds: int = 3) -> dict[
         for name, side in sides.items():
             results[name].append(in_a_process(side))
     return {
-        name: Measured(
+        name: Timing(
             statistics.median(values := [value for value, _ in found]),
             (max(values) - min(values)) / statistics.median(values),
             max(peak for _, peak in found),
@@ -78,7 +78,7 @@ def _report(side: Callable[[], float], sender: Any) -> None:
     sender.send((value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
-def emit(case: str, unit: str, sides: Mapping[str, Measured], **more: Any) -> None:
+def emit(case: str, unit: str, sides: Mapping[str, Timing], **more: Any) -> None:
     """Print a case as one line of JSON."""
     line = {
         "case": case,

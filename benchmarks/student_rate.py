@@ -16,10 +16,10 @@ from kd_models.methods.base import PackContext
 from kd_models.methods.pkdgan.losses import cross_entropy, distillation_terms, gan_terms
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import Training, learner_on, on_device
-from kd_models.training.memory import keep_freed_memory
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.training.malloc import keep_freed_memory
+from kd_models.world import World
 
 WIDTHS: tuple[Widths, ...] = ((1, 2, 4), (2, 4, 8), (8, 16, 64))
 BATCH = 64

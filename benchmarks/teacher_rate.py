@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness import Measured, digits, emit, in_a_process, seconds_of
+from benchmarks.harness import Timing, digits, emit, in_a_process, seconds_of
 
 BATCH = 64
 
@@ -26,8 +26,8 @@ def ours() -> float:
     from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig
     from kd_models.training.epochs import learner_on
     from kd_models.training.lanes import Lanes, gather
-    from kd_models.training.memory import keep_freed_memory
-    from kd_models.training.world import World
+    from kd_models.training.malloc import keep_freed_memory
+    from kd_models.world import World
 
     keep_freed_memory()
     network = NetworkConfig(channels=1, widths=TEACHER_WIDTHS)
@@ -90,7 +90,7 @@ def main() -> None:
         )
         rounds["anomalib"].append(tuple(json.loads(answer.stdout.splitlines()[-1])))
     found = {
-        name: Measured(
+        name: Timing(
             statistics.median(values := [value for value, _ in pairs]),
             (max(values) - min(values)) / statistics.median(values),
             max(peak for _, peak in pairs),

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kd_models.evaluation.protocol import Protocol
+from kd_models.evaluation.protocol import EvaluationProtocol
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import Detector, PretrainedWeights, StateDict
 from kd_models.methods.registry import AnyDetector
@@ -43,7 +43,7 @@ class Preprocessing(Value):
 class Measured(Value):
     """What was measured of the student where it was trained; see metrics.Evaluation."""
 
-    protocol: Protocol
+    protocol: EvaluationProtocol
     auroc: float
     val_auroc: float
     test_auroc: float
@@ -94,7 +94,7 @@ class Package:
             PackageError: the student needs a teacher, and the package lacks it.
         """
         detector: Detector = self.config.detector
-        if detector.pretrained and self.teacher is None:
+        if detector.pretrained_sha256 and self.teacher is None:
             raise PackageError(f"{TEACHER} is missing; kd download fetches it too")
         scorer = detector.scorer()
         scorer.load(self.weights, self.teacher)
@@ -130,7 +130,7 @@ class Package:
             teacher = load_file(folder / TEACHER) if (folder / TEACHER).is_file() else None
             package = cls(config, load_file(folder / WEIGHTS), teacher)
             package.scorer()
-            wanted = config.detector.pretrained
+            wanted = config.detector.pretrained_sha256
             if teacher is not None and PretrainedWeights(teacher).sha256 != wanted:
                 raise ValueError(f"{TEACHER} is not the teacher that the student was taught by")
         except PackageError as error:
@@ -198,7 +198,7 @@ def _code(name: str) -> str:
 def _cost_rows(config: PackageConfig) -> str:
     m = config.measured
     rows = {"deployed": (m.params, m.flops, m.latency_ms)}
-    if config.detector.pretrained and m.student_params and m.student_flops:
+    if config.detector.pretrained_sha256 and m.student_params and m.student_flops:
         rows = {
             "student alone": (m.student_params, m.student_flops, m.student_latency_ms),
             "deployed, teacher and student": rows["deployed"],

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
-from orchestrator.planning.plan import Candidate
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.stage import Candidate
 from orchestrator.reporting.results import StageResult
 
 

@@ -1,5 +1,6 @@
 """Datasets for novelty detection: a row for each, loaders, and the one-class task."""
 
+from kd_models.data.datasets import DATASETS, dataset_row, resolve_class
 from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
 from kd_models.data.image_files import ImageFiles, deep_images, image_paths
 from kd_models.data.image_set import DatasetRow, Images, ImageSet, Split
@@ -16,7 +17,6 @@ from kd_models.data.read_image import (
     read_image,
     read_raw,
 )
-from kd_models.data.rows import DATASETS, dataset_row, resolve_class
 
 __all__ = [
     "DATASETS",

@@ -3,9 +3,9 @@
 from dataclasses import fields
 from pathlib import Path
 
+from kd_models.data.datasets import dataset_row
 from kd_models.data.image_set import ImageSet, Splits
 from kd_models.data.options import LoadOptions
-from kd_models.data.rows import dataset_row
 
 
 def load(name: str, root: Path, options: LoadOptions | None = None) -> ImageSet:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kd_models.data.datasets import resolve_class
 from kd_models.data.errors import DataError
 from kd_models.data.image_files import ImageFiles
 from kd_models.data.image_set import Images, ImageSet
 from kd_models.data.preprocess import to_model_input, to_model_masks
-from kd_models.data.rows import resolve_class
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor
 from kd_models.evaluation.metrics import auroc
 from kd_models.evaluation.scoring import Scorer, batch_of
 from kd_models.names import printable
-from kd_models.training.world import World
+from kd_models.world import World
 
 SIGMA, OPENING = 4.0, 3
 """the Gaussian's deviation, the opening's width: pixels at 128 x 128, scaled with the image"""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_models.evaluation.protocol import Holdout, Protocol
+from kd_models.evaluation.protocol import EvaluationProtocol, Holdout
 
 ScoreArray = NDArray[np.float64]
 FlagArray = NDArray[np.bool_]
@@ -117,7 +117,7 @@ def aurocs(scores: ScoreArray, novel: FlagArray, holdout: Holdout) -> dict[str, 
 
 
 def evaluate(
-    scores: ScoreArray, novel: FlagArray, holdout: Holdout, protocol: Protocol
+    scores: ScoreArray, novel: FlagArray, holdout: Holdout, protocol: EvaluationProtocol
 ) -> Evaluation:
     """Evaluate the scores (N,) of a whole test split.
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Protocol = Literal["paper", "holdout"]
+EvaluationProtocol = Literal["paper", "holdout"]
 """``paper``: thresholds and comparisons use the test split itself, as both papers do.
 ``holdout``: threshold and choice use one half, every reported rate the other."""
 

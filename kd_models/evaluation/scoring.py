@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from kd_models.training.world import World
+from kd_models.world import World
 
 _PIXELS = 256 * 32 * 32
 """pixels in a batch: 256 images of 32 x 32, 16 of 128 x 128"""

@@ -29,9 +29,9 @@ from kd_models.data import DatasetRow
 from kd_models.data.fingerprint import fingerprint_arrays
 from kd_models.evaluation.scoring import Scorer, score
 from kd_models.methods.objectives import Batch
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.recipe import Recipe
 from kd_models.values import Value
+from kd_models.world import World
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class PackContext:
     """What the learners of one pack share besides their settings. Nothing of it is trained.
 
     Args:
-        pretrained: the state dict that :attr:`Step.pretrained` asks for, if any.
+        pretrained: the state dict that :attr:`Step.pretrained_sha256` asks for, if any.
         budget: the memory for teacher outputs.
     """
 
@@ -215,7 +215,7 @@ class Detector(Value, ABC):
     method: str
 
     @property
-    def pretrained(self) -> str | None:
+    def pretrained_sha256(self) -> str | None:
         """Return the SHA-256 of pretrained weights that must be deployed too, if any."""
         return None
 
@@ -264,9 +264,9 @@ class Step(Value, ABC):
         """Return the settings of the detector that the step makes."""
 
     @property
-    def pretrained(self) -> str | None:
+    def pretrained_sha256(self) -> str | None:
         """Return the SHA-256 of the pretrained weights that the step needs, if any."""
-        return self.detector.pretrained
+        return self.detector.pretrained_sha256
 
     @property
     def lane_group(self) -> Self:
@@ -311,7 +311,7 @@ class MethodSettings(Value, ABC):
     """A method's part of a sweep file."""
 
     @property
-    def pretrained(self) -> str | None:
+    def pretrained_source(self) -> str | None:
         """Return where the pretrained weights are that the method asks for, if it does."""
         return None
 
@@ -320,12 +320,13 @@ class MethodSettings(Value, ABC):
         return {}
 
     @abstractmethod
-    def variants(self, dataset: DatasetRow, pretrained: str) -> Iterator[Variant]:
+    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
         """Yield every combination of the method's axes for a dataset.
 
         Args:
             dataset: the dataset.
-            pretrained: SHA-256 of the pretrained weights, or an empty string where there are none.
+            pretrained_sha256: of the pretrained weights; None where the method asks for none, or
+                only costs are wanted.
         """
 
 

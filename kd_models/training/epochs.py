@@ -10,10 +10,10 @@ from torch import Tensor
 
 from kd_models.methods.base import CannotTrain, Learner
 from kd_models.methods.objectives import Batch
+from kd_models.recipe import Recipe
 from kd_models.training.lanes import Lanes, gather
-from kd_models.training.recipe import Recipe
 from kd_models.training.state import TrainingState
-from kd_models.training.world import World
+from kd_models.world import World
 
 
 class Diverged(ArithmeticError):
@@ -70,7 +70,7 @@ class Epoch:
             if place not in self.failed:
                 calibrate = partial(training.learner.calibrate, training.data["x"], self._world)
                 try:
-                    self._world.together(calibrate, (CannotTrain,))
+                    self._world.in_every_process(calibrate, (CannotTrain,))
                 except CannotTrain as error:
                     failed[place] = error
         return failed
@@ -122,7 +122,7 @@ def train(
     world = world or World()
     x = on_device(images, world)
     learner_on(learner, world)
-    world.together(lambda: learner.prepare(x, world), (CannotTrain,))
+    world.in_every_process(lambda: learner.prepare(x, world), (CannotTrain,))
 
     def after_epoch(epoch: Epoch) -> Collection[int]:
         for error in epoch.failed.values():
@@ -228,8 +228,9 @@ def _fit(
 ) -> None:
     for place, training in enumerate(trainings):
         failed: dict[int, Exception] = {}
+        fit = partial(training.learner.fit, training.data["x"], world)
         try:
-            world.together(partial(training.learner.fit, training.data["x"], world), (CannotTrain,))
+            world.in_every_process(fit, (CannotTrain,))
         except CannotTrain as error:
             failed[place] = error
         lanes = Lanes([training.learner], (0.0, 0.0), world)

@@ -15,9 +15,11 @@ from orchestrator.executors import EXECUTORS, open_executor
 from orchestrator.executors.base import Executor
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.prepare import prepare
-from orchestrator.planning.spec import SweepSpec, is_lost_with_the_job
+from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.storage import is_lost_with_the_job
 from orchestrator.planning.sweep_file import read_spec
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
+from orchestrator.store.record import finished_stages
 
 
 def sweep(
@@ -63,8 +65,9 @@ def sweep(
 
 
 def _plan(spec: SweepSpec, say: Say) -> Answer:
-    prepared = prepare(spec, FolderStore(spec.storage.store_path), say, download=False)
-    plan, finished = prepared.plan, prepared.finished
+    plan = prepare(spec, say, download=False).plan
+    store = open_store(spec.storage.store_path)
+    finished = finished_stages(store, plan.stages.values(), say)
     data = {
         "name": spec.name,
         "candidates": len(plan.candidates),

@@ -12,7 +12,7 @@ from kd_models.data import ImageSet
 from kd_models.methods.base import StateDict
 from orchestrator.console import Say
 from orchestrator.errors import UserError
-from orchestrator.planning.plan import Pack
+from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.running.context import RunContext
@@ -78,7 +78,7 @@ class Work:
         return RunContext(
             store=self.store,
             images=self.images.__getitem__,
-            pretrained=None if pretrained is None else lambda: pretrained,
+            read_pretrained=None if pretrained is None else lambda: pretrained,
             budget_bytes=int(resources.teacher_cache_gib * 2**30),
             lanes=resources.lanes,
             evaluate_every=self.spec.evaluation.every,
@@ -115,7 +115,7 @@ class Executor(Protocol):
 
 
 @contextmanager
-def alone(pack: Pack, folder: Path, say: Say) -> Iterator[None]:
+def pack_lock(pack: Pack, folder: Path, say: Say) -> Iterator[None]:
     """Keep other sweeps from training the same pack in ``folder`` at the same time.
 
     The same pack has the same checkpoints, so that it is found again. The lock ends with this

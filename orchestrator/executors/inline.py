@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from kd_models.training.memory import keep_freed_memory
-from kd_models.training.world import World
+from kd_models.training.malloc import keep_freed_memory
+from kd_models.world import World
 from orchestrator.console import Say
-from orchestrator.executors.base import ExecutorError, Listener, Work, alone, not_trained
-from orchestrator.planning.plan import Pack, Stage
+from orchestrator.executors.base import ExecutorError, Listener, Work, not_trained, pack_lock
+from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.stage import Stage
 from orchestrator.running.pack import run_pack
 from orchestrator.store.record import is_trained
 
@@ -54,7 +55,7 @@ class InlineExecutor:
         keep_freed_memory()
         while (pack := schedule.start_next()) is not None:
             listener.pack_started(pack)
-            with alone(pack, work.folder, listener.said):
+            with pack_lock(pack, work.folder, listener.said):
                 failures = _run(pack, work, listener)
             schedule.finish(pack.key, listener.pack_ended(pack, failures))
 

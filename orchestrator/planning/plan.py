@@ -1,186 +1,19 @@
 """From a spec to candidates, the distinct stages they need, and packs. Pure: no Ray, no I/O."""
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Any, Self, TypeVar
+from typing import TypeVar
 
 from kd_models.data import DatasetRow, resolve_class
-from kd_models.methods.base import Step
-from kd_models.names import together
-from kd_models.training.recipe import Recipe
-from kd_models.values import short_text
-from orchestrator.planning.keys import SCHEMA, Encoded, canonical_json, sha256
-from orchestrator.planning.spec import SpecError, SweepSpec
+from orchestrator.planning.axes import check_axes
+from orchestrator.planning.pack import MOST_IN_A_PACK, Pack, evenly
+from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.stage import Candidate, Stage, StepWithRecipe
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A step and how it is trained: one object for all stages of a plan that share them.
-
-    Attributes:
-        step: the step.
-        recipe: how its learner is trained; None where it has no objectives.
-    """
-
-    step: Step
-    recipe: Recipe | None
-
-    @cached_property
-    def identity(self) -> Mapping[str, Encoded]:
-        """Return both as JSON, encoded once, since a plan has many stages and few of these."""
-        recipe = self.recipe and self.recipe.model_dump(mode="json")
-        return {"step": Encoded(self.step.model_dump(mode="json")), "recipe": Encoded(recipe)}
-
-    @cached_property
-    def lane_group(self) -> Hashable:
-        """Return what stages that may train as lanes of one network have in common."""
-        return self.step.lane_group, self.recipe
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One training run in a candidate's chain.
-
-    Attributes:
-        method: name of the method.
-        dataset: name of the dataset.
-        normal_class: key of the normal class.
-        image_size: pixels a side of the images that its networks take.
-        trained: its step and recipe.
-        seed: of initial weights and of the order of images.
-        fingerprint: of the dataset's content.
-        parents: keys of the stages whose networks it starts from or learns from, oldest first.
-    """
-
-    method: str
-    dataset: str
-    normal_class: str
-    image_size: int
-    trained: Trained
-    seed: int
-    fingerprint: str
-    parents: tuple[str, ...]
-
-    @property
-    def step(self) -> Step:
-        """Return the training step."""
-        return self.trained.step
-
-    @property
-    def recipe(self) -> Recipe | None:
-        """Return how the step is trained; None where its learner has no objectives."""
-        return self.trained.recipe
-
-    @property
-    def epochs(self) -> int:
-        """Return the epochs that it trains; fitting counts as one."""
-        return self.recipe.epochs if self.recipe else 1
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Return what the key is the hash of. The path of a folder dataset is not part of it."""
-        return {
-            "schema": SCHEMA,
-            "config": {
-                "method": self.method,
-                "dataset": self.dataset.partition(":")[0],
-                "normal_class": self.normal_class,
-                "image_size": self.image_size,
-                "seed": self.seed,
-                **self.trained.identity,
-            },
-            "fingerprint": self.fingerprint,
-            "parents": self.parents,
-        }
-
-    @cached_property
-    def key(self) -> str:
-        """Return the SHA-256 of the identity's canonical JSON."""
-        return sha256(canonical_json(self.identity))
-
-    @property
-    def kind(self) -> str:
-        """Return ``teacher`` or ``student``."""
-        return self.step.kind
-
-    @property
-    def step_title(self) -> str:
-        """Return the step's name, with a note if it is a second step."""
-        return f"{self.step.name} as second step" if len(self.parents) > 1 else self.step.name
-
-    @property
-    def title(self) -> str:
-        """Return a short name for tables and logs, not unique over seeds, widths and weights."""
-        return f"{together(self.dataset, self.normal_class)} {self.step_title}"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One student somebody may want."""
-
-    dataset: str
-    normal_class: str
-    normal_class_name: str
-    """as people call it"""
-    method: str
-    axes: Mapping[str, Any]
-    """values by the name of the method's own axis, as JSON; the first says most"""
-    seed: int
-    stages: tuple[str, ...]
-    """keys of its chain, the student itself last"""
-    depth: int | None = None
-    """bits in use of its training images that have 16 a sample; None where none has"""
-
-    @property
-    def key(self) -> str:
-        """Return the key of the stage that is the student."""
-        return self.stages[-1]
-
-    def name(self) -> str:
-        """Return dataset, class, axes and seed in one line."""
-        axes = " ".join(map(short_text, self.axes.values()))
-        return f"{together(self.dataset, self.normal_class)} {axes} seed {self.seed}"
-
-
-MOST_IN_A_PACK = 64
-"""at 48 lanes, the most that was measured, more lanes gain little (docs/benchmarks.md), while more
-work is lost with a machine"""
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Stages of one shape that one trial trains, as lanes of one network or one after another.
-
-    Attributes:
-        key: the same whatever is left to train, so that an unfinished run is found again.
-        stages: those that are left to train.
-    """
-
-    key: str
-    stages: tuple[Stage, ...]
-
-    @classmethod
-    def of(cls, stages: Sequence[Stage], finished: Collection[str] = ()) -> Self:
-        """Return the pack of stages; those whose keys are in ``finished`` are trained already."""
-        keys = [stage.key for stage in stages]
-        key = keys[0] if len(keys) == 1 else sha256(canonical_json(keys))
-        return cls(key, tuple(stage for stage in stages if stage.key not in finished))
-
-    @property
-    def parents(self) -> frozenset[str]:
-        """Return the keys of the stages that must be finished before it starts."""
-        return frozenset(parent for stage in self.stages for parent in stage.parents)
-
-
-def evenly(things: Sequence[T], parts: int) -> Iterator[Sequence[T]]:
-    """Yield ``things`` in ``parts`` parts of nearly equal size."""
-    for part in range(parts):
-        yield things[part * len(things) // parts : (part + 1) * len(things) // parts]
 
 
 @dataclass(frozen=True)
@@ -255,10 +88,10 @@ class Plan:
         numbers: dict[int, int] = {}
         known: dict[Hashable, int] = {}
         for stage in self.stages.values():
-            trained = stage.trained
-            if id(trained) not in numbers:
-                numbers[id(trained)] = known.setdefault(trained.lane_group, len(known))
-            alike = (stage.method, stage.dataset, stage.image_size, numbers[id(trained)])
+            step = stage.step_with_recipe
+            if id(step) not in numbers:
+                numbers[id(step)] = known.setdefault(step.lane_group, len(known))
+            alike = (stage.method, stage.dataset, stage.image_size, numbers[id(step)])
             groups.setdefault((len(stage.parents), alike), []).append(stage)
         return groups
 
@@ -280,31 +113,9 @@ class DatasetFacts:
         return (self.class_fingerprints or {}).get(normal_class, self.fingerprint)
 
 
-TAKEN_AXES = frozenset(
-    (
-        *("dataset", "normal_class", "method", "student", "seed", "step", "role", "sweep"),
-        *("stage_key", "parent_keys", "status", "reason", "complete", "threshold"),
-        *("auroc", "val_auroc", "test_auroc", "teacher_auroc", "gmean", "fpr", "fnr"),
-    )
-)
-"""Names that no axis may have, since stages' tags and results' rows use them otherwise."""
-
-
-def _check_axes(method: str, axes: Mapping[str, Any], step: Step) -> None:
-    taken = sorted(TAKEN_AXES & axes.keys())
-    if taken:
-        raise SpecError(
-            f"method {method} has an axis {', '.join(taken)}, which results have for something "
-            "else; its package must give it another name"
-        )
-    if step.axis not in axes:
-        raise SpecError(
-            f"method {method}: its step's axis {step.axis} is none of its variants' axes "
-            f"({', '.join(axes)}); its package must name one of them"
-        )
-
-
-def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: str = "") -> Plan:
+def make_plan(
+    spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained_sha256: str | None = None
+) -> Plan:
     """Expand a spec into candidates and the distinct stages behind them.
 
     Two candidates that would train the very same student (they differ only in weights of losses
@@ -313,7 +124,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
     Args:
         spec: the sweep.
         facts: by dataset name, for every dataset of the spec.
-        pretrained: SHA-256 of the pretrained teacher's weights, if the method has one.
+        pretrained_sha256: of the pretrained weights, if the method asks for any.
 
     Raises:
         SpecError: ``normal_classes`` lacks a dataset, or an axis of the method cannot be used.
@@ -323,7 +134,7 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
     candidates: dict[str, Candidate] = {}
     # Many candidates need the same stage, and making and hashing one takes time. So equal steps
     # become one object, and a stage that was made is found by the id of its step.
-    same: dict[Trained, Trained] = {}
+    same: dict[StepWithRecipe, StepWithRecipe] = {}
     known: dict[tuple[object, ...], str] = {}
     for dataset in dict.fromkeys(spec.datasets):
         fact = facts[dataset]
@@ -332,23 +143,23 @@ def make_plan(spec: SweepSpec, facts: Mapping[str, DatasetFacts], pretrained: st
         variants = [
             (
                 variant,
-                [same.setdefault(t, t) for t in map(Trained, *zip(*variant.steps, strict=True))],
+                [same.setdefault(s, s) for s in (StepWithRecipe(*each) for each in variant.steps)],
             )
-            for variant in spec.settings.variants(fact.row, pretrained)
+            for variant in spec.settings.variants(fact.row, pretrained_sha256)
         ]
         for variant, chain in variants:
-            _check_axes(spec.method, variant.axes, chain[-1].step)
+            check_axes(spec.method, variant.axes, chain[-1].step)
         for normal_class, (variant, chain), seed in product(classes, variants, spec.seeds):
             keys: list[str] = []
-            for trained in chain:
-                wish = (dataset, normal_class, variant.image_size, id(trained), seed, *keys)
+            for step in chain:
+                wish = (dataset, normal_class, variant.image_size, id(step), seed, *keys)
                 if wish not in known:
                     stage = Stage(
                         method=spec.method,
                         dataset=fact.row.name,
                         normal_class=normal_class,
                         image_size=variant.image_size,
-                        trained=trained,
+                        step_with_recipe=step,
                         seed=seed,
                         fingerprint=fact.fingerprint_of(normal_class),
                         parents=tuple(keys),

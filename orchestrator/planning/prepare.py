@@ -1,4 +1,4 @@
-"""What a plan needs of the world: datasets, pretrained weights, and what the store has.
+"""What a plan needs of the world: datasets and pretrained weights.
 
 It imports neither Ray nor MLflow, so that a dry run does not wait for them.
 """
@@ -24,8 +24,6 @@ from orchestrator.console import Say
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.pretrained import read_pretrained
 from orchestrator.planning.spec import SweepSpec
-from orchestrator.store.base import CorruptStage, Store
-from orchestrator.store.record import holds
 
 
 @dataclass(frozen=True)
@@ -34,23 +32,20 @@ class Prepared:
 
     Attributes:
         plan: the plan.
-        finished: keys of its stages that the store has.
         images: the datasets at hand, by the name that stages have for them.
         pretrained: the pretrained weights, where the method has any and they are at hand.
     """
 
     plan: Plan
-    finished: frozenset[str]
     images: Mapping[str, ImageSet]
     pretrained: PretrainedWeights | None
 
 
-def prepare(spec: SweepSpec, store: Store, say: Say, *, download: bool) -> Prepared:
+def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
     """Plan a sweep.
 
     Args:
         spec: the sweep.
-        store: where finished stages are.
         say: told what a person should know of the data.
         download: whether what is missing may be downloaded. If not, it is planned without its
             content: its stages then have keys of their own, and none is found in the store.
@@ -72,20 +67,20 @@ def prepare(spec: SweepSpec, store: Store, say: Say, *, download: bool) -> Prepa
             facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
         else:
             facts[name], images[loaded.name] = facts_of(loaded), loaded
-    pretrained, identity = None, ""
-    if source := spec.settings.pretrained:
+    pretrained = sha256 = None
+    if source := spec.settings.pretrained_source:
         try:
             pretrained = read_pretrained(
                 method_of(spec.method), source, spec.storage.data_path, download=download
             )
-            identity = pretrained.sha256
+            sha256 = pretrained.sha256
         except WeightsMissing as error:
             if download:
                 raise
             say(f"{error} yet: planned without the pretrained weights")
-            identity = f"unknown {source}"
-    plan = make_plan(spec, facts, identity)
-    return Prepared(plan, _finished(plan, store, say), images, pretrained)
+            sha256 = f"unknown {source}"
+    plan = make_plan(spec, facts, sha256)
+    return Prepared(plan, images, pretrained)
 
 
 def facts_of(images: ImageSet) -> DatasetFacts:
@@ -130,14 +125,3 @@ def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
         others = f"; leave such classes out of normal_classes ({len(classes)} are asked for)"
         raise DataError("\n".join(problems) + (others if len(classes) > 1 else ""))
     return images
-
-
-def _finished(plan: Plan, store: Store, say: Say) -> frozenset[str]:
-    finished = set()
-    for key, stage in plan.stages.items():
-        try:
-            if holds(store, stage):
-                finished.add(key)
-        except CorruptStage as error:
-            say(f"warning: {stage.title} will be trained again: {error}")
-    return frozenset(finished)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from orchestrator.planning.plan import Pack, Stage
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.stage import Stage
 
 
 @dataclass

@@ -15,7 +15,8 @@ from kd_models.methods.base import MethodSettings
 from kd_models.methods.registry import method_of, methods
 from kd_models.names import shown
 from kd_models.values import nearest
-from orchestrator.planning.spec import SpecError, StorageSpec, SweepSpec, frozen
+from orchestrator.planning.spec import SpecError, SweepSpec, frozen
+from orchestrator.planning.storage import StorageSpec
 from orchestrator.planning.yaml_reader import read_yaml
 
 

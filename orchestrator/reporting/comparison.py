@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kd_models.evaluation.cost import Cost
 from kd_models.names import together
 from kd_models.values import short_text
-from orchestrator.planning.plan import Candidate
+from orchestrator.planning.stage import Candidate
 from orchestrator.reporting.results import CandidateResult
 
 MOST_TASKS = 6

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_models.names import together
-from orchestrator.planning.plan import Pack, Stage
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.stage import Stage
 
 PLAIN_INTERVAL_S = 10.0
 MOST_NAMED = 10

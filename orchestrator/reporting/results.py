@@ -11,9 +11,10 @@ import torch
 from kd_models.evaluation.cost import Cost, measure_cost
 from kd_models.evaluation.localisation import Shown
 from kd_models.evaluation.metrics import Evaluation, evaluate
-from kd_models.evaluation.protocol import Protocol, holdout_split
+from kd_models.evaluation.protocol import EvaluationProtocol, holdout_split
 from kd_models.methods.base import Detector, StateDict
-from orchestrator.planning.plan import Candidate, Plan, Stage
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.stage import Candidate, Stage
 from orchestrator.store.base import CorruptStage, Store
 from orchestrator.store.record import (
     History,
@@ -148,7 +149,7 @@ def candidate_result(
     )
 
 
-def stage_result(stage: Stage, store: Store, protocol: Protocol) -> StageResult:
+def stage_result(stage: Stage, store: Store, protocol: EvaluationProtocol) -> StageResult:
     """Return the result of a stored stage.
 
     Raises:
@@ -167,7 +168,7 @@ def stage_result(stage: Stage, store: Store, protocol: Protocol) -> StageResult:
     )
 
 
-def evaluation_of(scores: ScoredSplit, protocol: Protocol) -> Evaluation:
+def evaluation_of(scores: ScoredSplit, protocol: EvaluationProtocol) -> Evaluation:
     """Return the evaluation of a test split's scores."""
     return evaluate(scores.scores, scores.novel, holdout_split(scores.labels), protocol)
 

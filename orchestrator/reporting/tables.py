@@ -11,7 +11,7 @@ from rich.text import Text
 from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.metrics import Evaluation
 from orchestrator.console import PLAIN_WIDTH, console
-from orchestrator.planning.plan import Candidate
+from orchestrator.planning.stage import Candidate
 from orchestrator.reporting.comparison import Compared, axis_value
 from orchestrator.reporting.results import CandidateResult
 

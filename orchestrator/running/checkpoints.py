@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from kd_models.training.state import TrainingState
-from orchestrator.planning.plan import Stage
+from orchestrator.planning.stage import Stage
 from orchestrator.running.context import Session
 from orchestrator.store.record import History
 

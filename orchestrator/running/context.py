@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from kd_models.data import ImageSet
 from kd_models.methods.base import StateDict
-from orchestrator.planning.plan import Stage
+from orchestrator.planning.stage import Stage
 from orchestrator.store.base import Store
 
 Row = dict[str, float]
@@ -22,7 +22,7 @@ class RunContext:
     Attributes:
         store: for finished stages.
         images: returns a dataset by name.
-        pretrained: returns the pretrained weights, where the method has any.
+        read_pretrained: returns the pretrained weights, where the method has any.
         budget_bytes: the memory for teacher outputs in each process; None for no limit.
         lanes: stages to train at once.
         evaluate_every: epochs between AUROCs.
@@ -31,7 +31,7 @@ class RunContext:
 
     store: Store
     images: Callable[[str], ImageSet]
-    pretrained: Callable[[], StateDict] | None = None
+    read_pretrained: Callable[[], StateDict] | None = None
     budget_bytes: int | None = None
     lanes: int | Literal["auto"] = "auto"
     evaluate_every: int = 1

@@ -9,8 +9,8 @@ from kd_models.data import DataError, Images, ImageSet, OneClassData, one_class,
 from kd_models.methods.base import CannotTrain, Learner, MemoryBudget, NetworkStates, PackContext
 from kd_models.methods.objectives import Batch
 from kd_models.training.epochs import DataTooSmall, batches_per_epoch, learner_on, on_device
-from kd_models.training.world import World
-from orchestrator.planning.plan import Stage
+from kd_models.world import World
+from orchestrator.planning.stage import Stage
 from orchestrator.running.context import RunContext
 from orchestrator.store.base import CorruptStage, Store
 from orchestrator.store.record import read_networks
@@ -51,7 +51,7 @@ class PackInputs:
         channels = stage.step.detector.channels
         key = (stage.dataset, stage.normal_class, stage.image_size, channels)
         if key not in self._data:
-            self._data[key] = self._world.together(
+            self._data[key] = self._world.in_every_process(
                 lambda: self._read(stage, channels), (DataError,)
             )
         return self._data[key]
@@ -75,17 +75,17 @@ class PackInputs:
             CannotTrain: the learner cannot be prepared.
         """
         if self._pack_context is None:
-            read = self._context.pretrained if stage.step.pretrained else None
+            read = self._context.read_pretrained if stage.step.pretrained_sha256 else None
             self._pack_context = PackContext(read() if read else None, self._budget)
         learner = stage.step.learner(stage.seed, self._pack_context)
         for parent in stage.parents:
             if parent not in self._parents:
                 read_parent = partial(_networks_of_parent, self._context.store, parent)
-                self._parents[parent] = self._world.together(read_parent, (CorruptStage,))
+                self._parents[parent] = self._world.in_every_process(read_parent, (CorruptStage,))
             learner.load(self._parents[parent])
         images = self.data(stage).train
         learner_on(learner, self._world)
-        self._world.together(lambda: learner.prepare(images, self._world), (CannotTrain,))
+        self._world.in_every_process(lambda: learner.prepare(images, self._world), (CannotTrain,))
         return learner
 
     def targets(self, stage: Stage, learner: Learner) -> Batch:

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kd_models.training.world import World
-from orchestrator.planning.plan import Pack, Stage, evenly
+from kd_models.world import World
+from orchestrator.planning.pack import Pack, evenly
+from orchestrator.planning.stage import Stage
 from orchestrator.running.checkpoints import Checkpoint
 from orchestrator.running.context import RunContext, Session
-from orchestrator.running.evaluation import RunningStage
 from orchestrator.running.inputs import LASTING, PackInputs
+from orchestrator.running.running_stage import RunningStage
 from orchestrator.running.stack import StackRun, reason_of, stack_size
 from orchestrator.store.record import is_trained
 

@@ -9,12 +9,12 @@ import torch
 
 from kd_models.training.epochs import Diverged, Epoch, Training, train_together
 from kd_models.training.lanes.size import fastest_size
-from kd_models.training.world import World
-from orchestrator.planning.plan import Stage
+from kd_models.world import World
+from orchestrator.planning.stage import Stage
 from orchestrator.running.checkpoints import Checkpoint, write_checkpoint
 from orchestrator.running.context import Row, RunContext, Session
-from orchestrator.running.evaluation import RunningStage
 from orchestrator.running.inputs import LASTING, PackInputs
+from orchestrator.running.running_stage import RunningStage
 
 
 def stack_size(

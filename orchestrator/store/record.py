@@ -1,6 +1,7 @@
 """What a stored stage holds, and how it is spelled in files."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from kd_models.evaluation.localisation import Localisation, Shown
 from kd_models.methods.base import NetworkStates
+from orchestrator.console import Say
 from orchestrator.planning.keys import canonical_json
-from orchestrator.planning.plan import Stage
+from orchestrator.planning.stage import Stage
 from orchestrator.store.base import CorruptStage, Store
 
 NETWORKS, SCORES, HISTORY, IDENTITY, SHOWN, CAPTIONS = (
@@ -136,6 +138,18 @@ def holds(store: Store, stage: Stage) -> bool:
         return False
     check_identity(store, stage)
     return True
+
+
+def finished_stages(store: Store, stages: Iterable[Stage], say: Say) -> frozenset[str]:
+    """Return the keys of the stages that the store has, and tell of damaged ones."""
+    finished = set()
+    for stage in stages:
+        try:
+            if holds(store, stage):
+                finished.add(stage.key)
+        except CorruptStage as error:
+            say(f"warning: {stage.title} will be trained again: {error}")
+    return frozenset(finished)
 
 
 def is_trained(store: Store, stage: Stage) -> bool:

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
-from orchestrator.planning.plan import Plan, Stage
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.stage import Stage
 from orchestrator.reporting.results import CandidateResult, candidate_result, stage_result
 from orchestrator.store.base import Store
 from orchestrator.store.record import is_trained

@@ -15,7 +15,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 
 from orchestrator.errors import UserError
 from orchestrator.planning.keys import sha256
-from orchestrator.planning.spec import sqlite_file
+from orchestrator.planning.storage import sqlite_file
 
 PACKAGE = "package"
 """The artifact folder of a student's run that holds its package."""

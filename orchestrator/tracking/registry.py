@@ -209,9 +209,9 @@ def _package_of(client: MlflowClient, run_id: str, folder: Path) -> Package:
 
     package = get(run_id, PACKAGE)
     config = PackageConfig.model_validate_json((package / CONFIG).read_bytes())
-    if config.detector.pretrained:
+    if teacher_sha256 := config.detector.pretrained_sha256:
         sweep_run = client.get_run(run_id).data.tags["mlflow.parentRunId"]
-        get(sweep_run, teacher_artifact(config.detector.pretrained)).replace(package / TEACHER)
+        get(sweep_run, teacher_artifact(teacher_sha256)).replace(package / TEACHER)
     return Package.load(package)
 
 

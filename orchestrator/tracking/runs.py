@@ -23,8 +23,9 @@ from kd_models.package import Package
 from kd_models.values import short_text
 from orchestrator.packaging import package_of
 from orchestrator.planning.keys import Encoded
-from orchestrator.planning.plan import Plan, Stage
-from orchestrator.planning.spec import StorageSpec, sqlite_file
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.stage import Stage
+from orchestrator.planning.storage import StorageSpec, sqlite_file
 from orchestrator.reporting.figures import stage_figures
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import CandidateResult, StageResult

@@ -21,8 +21,8 @@ from kd_models.data import dataset_row
 from kd_models.methods import registry
 from kd_models.methods.base import Method, PackContext, PretrainedWeights, Step, Variant
 from kd_models.methods.registry import MethodError, method_of, methods
-from kd_models.training.world import World
 from kd_models.values import Value
+from kd_models.world import World
 from orchestrator.planning.plan import DatasetFacts, make_plan
 from orchestrator.planning.spec import SpecError, SweepSpec
 from orchestrator.planning.sweep_file import method_settings
@@ -61,7 +61,7 @@ def test_a_learner_from_its_own_weights_scores_alike(
 ) -> None:
     """What is stored and deployed is state dicts by name: nothing else may matter."""
     for step in steps:
-        context = PackContext(weights.state if weights and step.pretrained else None)
+        context = PackContext(weights.state if weights and step.pretrained_sha256 else None)
         one, other = step.learner(0, context), step.learner(1, context)
         assert step.scored in one.trained
         networks = {name: network.state_dict() for name, network in one.trained.items()}
@@ -80,7 +80,7 @@ def test_a_seed_decides_the_initial_weights(
     steps: list[Step], weights: PretrainedWeights | None
 ) -> None:
     for step in steps:
-        context = PackContext(weights.state if weights and step.pretrained else None)
+        context = PackContext(weights.state if weights and step.pretrained_sha256 else None)
         first, same, other = (
             torch.cat(
                 [
@@ -108,7 +108,7 @@ def test_steps_of_a_lane_group_have_networks_of_one_shape(
     steps: list[Step], weights: PretrainedWeights | None
 ) -> None:
     for step in steps:
-        context = PackContext(weights.state if weights and step.pretrained else None)
+        context = PackContext(weights.state if weights and step.pretrained_sha256 else None)
         one, other = step.learner(0, context), step.lane_group.learner(1, context)
         assert shapes_of(one.trained) == shapes_of(other.trained)
         assert step.lane_group.lane_group == step.lane_group
@@ -257,8 +257,8 @@ def test_an_axis_that_results_could_not_hold_is_refused(
     settings = method_of("pkdgan").settings
     variants = settings.variants
 
-    def renamed(self: Any, dataset: Any, pretrained: str) -> Iterator[Variant]:
-        for variant in variants(self, dataset, pretrained):
+    def renamed(self: Any, dataset: Any, pretrained_sha256: str | None) -> Iterator[Variant]:
+        for variant in variants(self, dataset, pretrained_sha256):
             yield replace(variant, axes=axes)
 
     monkeypatch.setattr(settings, "variants", renamed)

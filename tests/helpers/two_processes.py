@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from kd_models.training.world import World
+from kd_models.world import World
 
 
 def run(measure: Callable[[World, Path], dict[str, Any]]) -> None:

@@ -19,9 +19,9 @@ from kd_models.package import (
     Preprocessing,
     model_card,
 )
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.world import World
 
 DrawImages = Callable[..., Tensor]
 

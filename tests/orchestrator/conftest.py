@@ -15,9 +15,12 @@ import torch
 from kd_models.data import ImageSet, Split, dataset_row, load
 from kd_models.methods.base import PretrainedWeights
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
-from kd_models.training.world import World
-from orchestrator.planning.plan import DatasetFacts, Pack, Plan, Stage, make_plan
-from orchestrator.planning.spec import StorageSpec, SweepSpec
+from kd_models.world import World
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
+from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.stage import Stage
+from orchestrator.planning.storage import StorageSpec
 from orchestrator.running.context import Row, RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store.base import Store
@@ -170,7 +173,7 @@ def train(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedPlan:
     plan: Plan
     store: FolderStore
 
@@ -180,12 +183,12 @@ def trained(
     real_plan: Callable[..., Plan],
     train: Callable[..., None],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Trained:
+) -> TrainedPlan:
     """A teacher, KDGAN-2 and P-KDGAN-23 on class 0 of the digits, trained for two epochs."""
     plan = real_plan(structures=["kdgan-2", "p-kdgan-23"])
     store = FolderStore(tmp_path_factory.mktemp("store"))
     train(plan, store)
-    return Trained(plan, store)
+    return TrainedPlan(plan, store)
 
 
 @pytest.fixture(scope="session")
@@ -249,7 +252,7 @@ def finish_all() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def logged(
-    trained: Trained,
+    trained: TrainedPlan,
     storage: StorageSpec,
     finish_all: Callable[..., None],
     tmp_path_factory: pytest.TempPathFactory,
@@ -324,13 +327,13 @@ def eca_trained(
     cloth: ImageSet,
     teacher: PretrainedWeights,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Trained:
+) -> TrainedPlan:
     """ECA_MKDAD's student and the one without attention, taught about ``cloth``."""
     plan = eca_plan(cloth, placements=["eca", "mkdad"])
     store = FolderStore(tmp_path_factory.mktemp("eca-store"))
-    context = RunContext(store, lambda name: cloth, pretrained=lambda: teacher.state)
+    context = RunContext(store, lambda name: cloth, read_pretrained=lambda: teacher.state)
     session = FolderSession(tmp_path_factory.mktemp("eca-session") / "checkpoint")
     for stage in plan.stages.values():
         assert run_pack(Pack.of([stage]), context, World(), session) == {}
     assert session.said == []
-    return Trained(plan, store)
+    return TrainedPlan(plan, store)

@@ -22,7 +22,7 @@ from kd_models.methods.eca_mkdad.step import (
     check_layers,
 )
 from kd_models.methods.eca_mkdad.teacher_weights import IMAGENET
-from kd_models.training.recipe import Fraction, Recipe
+from kd_models.recipe import Fraction, Recipe
 from kd_models.values import Count, Value
 
 
@@ -78,7 +78,7 @@ class DistilTraining(Value):
         return Recipe.model_validate({**self.model_dump(), "epochs": epochs})
 
 
-class TeacherSettings(Value):
+class PretrainedTeacherSettings(Value):
     """The fixed teacher: VGG16, trained on ImageNet by others."""
 
     weights: str = Field(
@@ -103,10 +103,10 @@ class EcaMkdadSettings(MethodSettings):
     image_size: Literal["paper"] | Annotated[int, Field(ge=SMALLEST_IMAGE)] = "paper"
     """pixels a side; paper: 128 for mvtec, 96 for stl10, 32 else"""
     training: DistilTraining = DistilTraining()
-    teacher: TeacherSettings = Field(default_factory=TeacherSettings)
+    teacher: PretrainedTeacherSettings = Field(default_factory=PretrainedTeacherSettings)
 
     @property
-    def pretrained(self) -> str:
+    def pretrained_source(self) -> str:
         """Return where the teacher's weights are."""
         return self.teacher.weights
 
@@ -127,7 +127,7 @@ class EcaMkdadSettings(MethodSettings):
         """Return the students' batch size."""
         return {"training.batch_size": self.training.batch_size}
 
-    def variants(self, dataset: DatasetRow, pretrained: str) -> Iterator[Variant]:
+    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
         """Yield a variant for each placement, width and lambda."""
         paper = paper_settings(dataset.name)
         lambdas = (paper.lambda_,) if self.lambdas == "paper" else self.lambdas
@@ -138,7 +138,7 @@ class EcaMkdadSettings(MethodSettings):
                 lambda_=lambda_,
                 training_layers=self.training_layers,
                 scoring_layers=self.scoring_layers,
-                teacher=pretrained,
+                teacher=pretrained_sha256 or "",
                 precision=self.teacher.precision,
             )
             yield Variant(

@@ -22,8 +22,8 @@ from kd_models.methods.eca_mkdad.networks import (
 from kd_models.methods.eca_mkdad.objectives import FeatureObjective, feature_distances, layer_key
 from kd_models.methods.eca_mkdad.placements import placement
 from kd_models.methods.objectives import Batch
-from kd_models.training.world import World
 from kd_models.values import Value
+from kd_models.world import World
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class FeatureDetector(Detector):
     """SHA-256 of the teacher's weights"""
 
     @property
-    def pretrained(self) -> str:
+    def pretrained_sha256(self) -> str:
         """Return the teacher's SHA-256."""
         return self.teacher
 

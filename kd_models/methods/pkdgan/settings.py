@@ -14,7 +14,7 @@ from kd_models.methods.pkdgan.networks import IMAGE_SIZE, Normalisation
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
 from kd_models.methods.pkdgan.structures import TEACHER, Structure, Term, chain
-from kd_models.training.recipe import Recipe
+from kd_models.recipe import Recipe
 from kd_models.values import Value
 
 _COLOUR_WIDTHS: Widths = (8, 16, 64)
@@ -94,7 +94,7 @@ class PkdganSettings(MethodSettings):
             "teacher.training.batch_size": self.teacher.training.batch_size,
         }
 
-    def variants(self, dataset: DatasetRow, pretrained: str) -> Iterator[Variant]:
+    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
         """Yield a variant for each structure, widths and loss weights."""
         all_widths = self.student_widths
         if all_widths == "paper":

@@ -21,8 +21,8 @@ from kd_models.methods.pkdgan.objectives import (
     GeneratorObjective,
 )
 from kd_models.methods.pkdgan.structures import STRUCTURES, Structure, Term
-from kd_models.training.world import World
 from kd_models.values import Value
+from kd_models.world import World
 
 Width = Annotated[int, Field(ge=1)]
 Widths = tuple[Width, Width, Width]

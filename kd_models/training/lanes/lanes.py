@@ -21,7 +21,7 @@ from kd_models.training.lanes.stacking import (
     gather,
 )
 from kd_models.training.state import TrainingState
-from kd_models.training.world import World
+from kd_models.world import World
 
 
 class Lanes:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import Training, batches_per_epoch
 from kd_models.training.lanes.lanes import Lanes
 from kd_models.training.lanes.stacking import gather
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.world import World
 
 _FASTER, _GROWTH = 1.05, 4
 _ROUNDS = 3

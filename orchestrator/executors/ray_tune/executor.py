@@ -24,7 +24,7 @@ from orchestrator.executors.ray_tune.trial import (
     trial,
     worker_resources,
 )
-from orchestrator.planning.plan import Pack
+from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import Resources, SweepSpec
 
@@ -78,10 +78,12 @@ class RayTuneExecutor:
         polling = _PollingListener(listener, progress)
         context = TrialContext(
             packs={pack.key: pack for pack in schedule.packs},
-            context=replace(
+            run_context=replace(
                 work.context(),
                 images=SharedDatasets({i.name: ray.put(i) for i in work.images.values()}),
-                pretrained=SharedWeights(ray.put(work.pretrained)) if work.pretrained else None,
+                read_pretrained=SharedWeights(ray.put(work.pretrained))
+                if work.pretrained
+                else None,
             ),
             resources=work.spec.resources,
             folder=work.folder,

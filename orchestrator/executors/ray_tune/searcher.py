@@ -7,7 +7,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.executors.base import Listener, not_trained
 from orchestrator.executors.ray_tune.trial import FAILURES
-from orchestrator.planning.plan import Pack
+from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.store.base import Store
 

@@ -14,12 +14,13 @@ import ray.train
 
 from kd_models.data import ImageSet
 from kd_models.methods.base import StateDict
-from kd_models.training.memory import keep_freed_memory
-from kd_models.training.world import World
-from orchestrator.executors.base import alone, not_trained
+from kd_models.training.malloc import keep_freed_memory
+from kd_models.world import World
+from orchestrator.executors.base import not_trained, pack_lock
 from orchestrator.executors.ray_tune.progress_actor import ProgressEvent
-from orchestrator.planning.plan import Pack, Stage
+from orchestrator.planning.pack import Pack
 from orchestrator.planning.spec import Resources
+from orchestrator.planning.stage import Stage
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store.record import is_trained
@@ -71,14 +72,14 @@ class TrialContext:
 
     Attributes:
         packs: by key.
-        context: where and how packs run.
+        run_context: where and how packs run.
         resources: of each trial.
         folder: for locks and Ray Train's runs; every machine must see it.
         progress: takes the trials' events.
     """
 
     packs: Mapping[str, Pack]
-    context: RunContext
+    run_context: RunContext
     resources: Resources
     folder: Path
     progress: "ActorHandle[Any]"
@@ -94,13 +95,13 @@ def trial(config: Mapping[str, Any], context: TrialContext) -> dict[str, str]:
 
     for name, value in TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
-    whole, store = context.packs[config["pack"]], context.context.store
+    whole, store = context.packs[config["pack"]], context.run_context.store
     pack = replace(whole, stages=tuple(s for s in whole.stages if s.key in config["stages"]))
 
     def say(line: str) -> None:
         context.progress.post.remote(ProgressEvent(pack.key, line=line))
 
-    with alone(pack, context.folder, say):
+    with pack_lock(pack, context.folder, say):
         # Whoever had it before may have trained it meanwhile.
         if all(is_trained(store, stage) for stage in pack.stages):
             return {FAILURES: "{}"}
@@ -113,7 +114,7 @@ def _train(pack: Pack, context: TrialContext, trainer_of: "type[TorchTrainer]") 
         _train_loop,  # type: ignore[arg-type]  # what it returns is the result's return_value
         train_loop_config={
             "pack": pack,
-            "context": context.context,
+            "context": context.run_context,
             "progress": context.progress,
         },
         scaling_config=ray.train.ScalingConfig(
@@ -132,7 +133,7 @@ def _train(pack: Pack, context: TrialContext, trainer_of: "type[TorchTrainer]") 
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        return not_trained(pack, context.context.store, _reason(error))
+        return not_trained(pack, context.run_context.store, _reason(error))
     # The store has what was trained: the checkpoints would only fill the disk, and those
     # of a failed stage would only lead to the same failure again.
     result.filesystem.delete_dir(result.path)

@@ -68,7 +68,7 @@ class GaussianLearner(Learner):
 class GaussianSettings(MethodSettings):
     sides: tuple[Count, ...] = (8,)
 
-    def variants(self, dataset: DatasetRow, pretrained: str) -> Iterator[Variant]:
+    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
         for side in self.sides:
             step = GaussianStep(size=(dataset.channels, side))
             yield Variant({"side": side}, image_size=32, steps=((step, None),))

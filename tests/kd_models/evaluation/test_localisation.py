@@ -20,7 +20,7 @@ from kd_models.evaluation.localisation import (
 )
 from kd_models.evaluation.metrics import MetricsError
 from kd_models.evaluation.scoring import Scorer
-from kd_models.training.world import World
+from kd_models.world import World
 
 Maps = NDArray[np.float64]
 Masks = NDArray[np.bool_]

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from kd_models.methods.pkdgan.step import GanLearner
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import DataTooSmall, Diverged, batches_per_epoch, epoch_order, train
-from kd_models.training.recipe import Recipe
 from kd_models.training.state import TrainingState
-from kd_models.training.world import World
+from kd_models.world import World
 
 MakeLearner = Callable[..., GanLearner]
 DrawImages = Callable[..., Tensor]

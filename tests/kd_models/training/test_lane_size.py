@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from kd_models.recipe import Recipe
 from kd_models.training.lanes import size as module
 from kd_models.training.lanes.size import fastest_size
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.world import World
 
 Fastest = Callable[..., int]
 

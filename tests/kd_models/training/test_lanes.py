@@ -16,11 +16,11 @@ from kd_models.methods.eca_mkdad.placements import PLACEMENTS
 from kd_models.methods.eca_mkdad.step import DistilConfig, StudentConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import Epoch, Training, learner_on, on_device, train, train_together
 from kd_models.training.lanes import LaneAdam, Lanes, gather
-from kd_models.training.recipe import Recipe
 from kd_models.training.state import TrainingState
-from kd_models.training.world import World
+from kd_models.world import World
 
 MakeLearner = Callable[..., GanLearner]
 DrawImages = Callable[..., Tensor]

@@ -12,8 +12,9 @@ from kd_models.data import dataset_row
 from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
 from kd_models.methods.eca_mkdad.step import DistilConfig
 from orchestrator.planning.keys import canonical_json, sha256
-from orchestrator.planning.plan import DatasetFacts, Plan, Stage, make_plan
+from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.spec import SpecError, SweepSpec
+from orchestrator.planning.stage import Stage
 from orchestrator.planning.sweep_file import read_spec
 
 SWEEPS = Path(__file__).parents[3] / "jobs/sweeps"
@@ -347,7 +348,7 @@ def test_all_changes_lead_to_different_keys() -> None:
 def test_the_pretrained_weights_are_part_of_the_key() -> None:
     one, other = planned(pretrained="a" * 64), planned(pretrained="b" * 64)
     assert not one.stages.keys() & other.stages.keys()
-    assert steps(one)[0].pretrained == "a" * 64
+    assert steps(one)[0].pretrained_sha256 == "a" * 64
 
 
 def test_content_of_the_dataset_is_part_of_the_key() -> None:
@@ -433,7 +434,7 @@ def test_the_smallest_file_has_the_documented_defaults(read: Callable[..., Any])
     assert own.training.betas == (0.9, 0.999)
     assert own.training.schedule == "cosine"
     assert own.teacher.precision == "float32"
-    assert own.teacher.weights == own.pretrained == "imagenet1k_v1"
+    assert own.teacher.weights == own.pretrained_source == "imagenet1k_v1"
     assert spec.resources.teacher_cache_gib == 4
 
 
@@ -441,10 +442,10 @@ def test_weights_may_come_from_the_environment(
     read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KD_VGG16_WEIGHTS", "/models/vgg16.pth")
-    assert read().settings.pretrained == "/models/vgg16.pth"
-    assert read(teacher={"precision": "float16"}).settings.pretrained == "/models/vgg16.pth"
-    assert read(teacher={"weights": "random"}).settings.pretrained == "random"
-    assert read(["teacher.weights=other.pth"]).settings.pretrained == "other.pth"
+    assert read().settings.pretrained_source == "/models/vgg16.pth"
+    assert read(teacher={"precision": "float16"}).settings.pretrained_source == "/models/vgg16.pth"
+    assert read(teacher={"weights": "random"}).settings.pretrained_source == "random"
+    assert read(["teacher.weights=other.pth"]).settings.pretrained_source == "other.pth"
 
 
 def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
@@ -452,7 +453,7 @@ def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
     path.write_text("{name: a, datasets: [digits], structures: [kdgan-2]}")
     spec = read_spec(path)
     assert spec.method == "pkdgan"
-    assert spec.settings.pretrained is None
+    assert spec.settings.pretrained_source is None
 
 
 def test_an_unknown_method_is_answered_with_the_nearest(complaint: Complaint) -> None:
@@ -574,7 +575,7 @@ def test_no_weights_at_all_are_a_mistake(
     """Else the sweep would be planned without its teacher."""
     if from_outside:
         monkeypatch.setenv("KD_VGG16_WEIGHTS", "")
-        assert read().settings.pretrained == "imagenet1k_v1"
+        assert read().settings.pretrained_source == "imagenet1k_v1"
     else:
         with pytest.raises(SpecError, match=r"teacher\.weights"):
             read(teacher={"weights": ""})

@@ -14,8 +14,10 @@ from kd_models.data import DataError, dataset_row
 from kd_models.methods.pkdgan.settings import LossWeights
 from kd_models.methods.pkdgan.structures import CHAINS
 from orchestrator.planning.keys import canonical_json, sha256
-from orchestrator.planning.plan import DatasetFacts, Pack, Plan, Stage, make_plan
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.spec import SpecError, SweepSpec
+from orchestrator.planning.stage import Stage
 from orchestrator.planning.sweep_file import read_spec
 
 PAPER = Path(__file__).parents[3] / "jobs/sweeps/pkdgan-paper.yaml"
@@ -71,7 +73,7 @@ def test_kdgan_2_is_trained_once_for_itself_and_for_both_chains(plan_of: PlanOf)
 def test_a_second_step_is_not_the_structure_on_its_own(plan_of: PlanOf) -> None:
     plan = plan_of(structures=["kdgan-3", "p-kdgan-23"])
     on_its_own, second = (plan.stages[candidate.key] for candidate in plan.candidates)
-    assert on_its_own.trained == second.trained
+    assert on_its_own.step_with_recipe == second.step_with_recipe
     assert on_its_own.key != second.key
 
 

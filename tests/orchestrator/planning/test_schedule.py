@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.planning.plan import Pack, Plan, Stage
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.schedule import Schedule
+from orchestrator.planning.stage import Stage
 
 
 @pytest.fixture(scope="session")

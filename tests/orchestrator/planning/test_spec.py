@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kd_models.data import dataset_row
-from kd_models.training.recipe import Recipe
+from kd_models.recipe import Recipe
 from orchestrator.errors import UserError
-from orchestrator.planning.spec import SpecError, StorageSpec, SweepSpec
+from orchestrator.planning.spec import SpecError, SweepSpec
+from orchestrator.planning.storage import StorageSpec
 from orchestrator.planning.sweep_file import read_spec
 
 SMALLEST = {"name": "a", "datasets": ["digits"], "structures": ["kdgan-2"]}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.console import console
-from orchestrator.planning.plan import Pack, Plan
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import Plan
 from orchestrator.reporting import progress as module
 from orchestrator.reporting.progress import (
     PLAIN_INTERVAL_S,

@@ -8,6 +8,7 @@ import pytest
 
 from kd_models.methods.pkdgan.settings import LossWeights
 from kd_models.methods.pkdgan.step import GanDetector, NetworkConfig
+from orchestrator.planning.axes import TAKEN_AXES
 from orchestrator.planning.plan import Plan
 from orchestrator.reporting.results import (
     candidate_result,
@@ -212,6 +213,7 @@ def test_a_row_for_programs_holds_everything(
         == row
     )
     assert row["loss_weights"] == LossWeights().model_dump()
+    assert row.keys() - candidate.axes.keys() <= TAKEN_AXES
 
 
 def test_a_row_of_a_failure_has_no_metric(plan: Plan, store: FolderStore) -> None:

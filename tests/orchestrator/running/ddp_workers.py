@@ -14,9 +14,11 @@ from two_processes import run
 from kd_models.data import load
 from kd_models.methods.base import CannotTrain
 from kd_models.methods.pkdgan.step import GanLearner
-from kd_models.training.world import World
-from orchestrator.planning.plan import DatasetFacts, Pack, Stage, make_plan
+from kd_models.world import World
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import DatasetFacts, make_plan
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.stage import Stage
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store.folder import FolderStore

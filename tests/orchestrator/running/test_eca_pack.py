@@ -17,8 +17,10 @@ from kd_models.evaluation.metrics import auroc, aurocs
 from kd_models.evaluation.protocol import holdout_split
 from kd_models.methods.base import PackContext, PretrainedWeights
 from kd_models.methods.eca_mkdad.step import DistilConfig
-from kd_models.training.world import World
-from orchestrator.planning.plan import Pack, Plan, Stage
+from kd_models.world import World
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.stage import Stage
 from orchestrator.reporting.results import candidate_result
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
@@ -63,7 +65,7 @@ def context_of(teacher: PretrainedWeights, tmp_path: Path) -> SiteOf:
 
     def make(images: ImageSet, name: str = "store", **changes: Any) -> RunContext:
         store = FolderStore(tmp_path / name)
-        context = RunContext(store, lambda dataset: images, pretrained=lambda: teacher.state)
+        context = RunContext(store, lambda dataset: images, read_pretrained=lambda: teacher.state)
         return replace(context, **changes)
 
     return make
@@ -80,7 +82,7 @@ def on_digits(
     """A student that was taught about a few digits, of which there are no masks."""
     stage = student_of(eca_plan(few_digits))
     store = FolderStore(tmp_path_factory.mktemp("digits-store"))
-    context = RunContext(store, lambda name: few_digits, pretrained=lambda: teacher.state)
+    context = RunContext(store, lambda name: few_digits, read_pretrained=lambda: teacher.state)
     session = folder_session(tmp_path_factory.mktemp("digits-session") / "checkpoint")
     assert run(stage, context, session) == {}
     assert session.said == []
@@ -367,7 +369,7 @@ def test_a_stage_in_the_store_is_not_trained_again(
     def nobody() -> Any:
         raise AssertionError("the teacher was asked for")
 
-    assert run(stage, RunContext(store, lambda name: cloth, pretrained=nobody), session) == {}
+    assert run(stage, RunContext(store, lambda name: cloth, read_pretrained=nobody), session) == {}
     assert session.reported == []
 
 

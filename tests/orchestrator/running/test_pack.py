@@ -15,8 +15,10 @@ from kd_models.evaluation.protocol import holdout_split
 from kd_models.methods.base import CannotTrain
 from kd_models.methods.pkdgan.step import GanLearner
 from kd_models.training.epochs import train_together
-from kd_models.training.world import World
-from orchestrator.planning.plan import Pack, Plan, Stage
+from kd_models.world import World
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.stage import Stage
 from orchestrator.running.context import RunContext
 from orchestrator.running.inputs import PackInputs
 from orchestrator.running.pack import run_pack

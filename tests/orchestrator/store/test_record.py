@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from orchestrator.planning.keys import canonical_json
-from orchestrator.planning.plan import Plan, Stage
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.stage import Stage
 from orchestrator.store.base import CorruptStage
 from orchestrator.store.folder import FolderStore
 from orchestrator.store.record import (
@@ -105,8 +106,8 @@ def test_the_identity_lies_beside_what_it_is_the_identity_of(
 
 def test_a_wrong_identity_is_shown_field_by_field(store: FolderStore, stage: Stage) -> None:
     recipe = stage.recipe.model_copy(update={"lr": 0.5})
-    trained = replace(stage.trained, recipe=recipe)
-    other = replace(stage, trained=trained, seed=7, fingerprint="elsewhere")
+    step = replace(stage.step_with_recipe, recipe=recipe)
+    other = replace(stage, step_with_recipe=step, seed=7, fingerprint="elsewhere")
     files = {IDENTITY: canonical_json(other.identity).encode()}
     store.write(stage.key, files)
     with pytest.raises(CorruptStage) as caught:

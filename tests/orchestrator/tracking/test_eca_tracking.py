@@ -21,9 +21,10 @@ from kd_models.methods.base import PretrainedWeights
 from kd_models.methods.eca_mkdad.networks import Teacher
 from kd_models.methods.eca_mkdad.step import StudentConfig
 from kd_models.package import Package, PackageError
-from kd_models.training.world import World
-from orchestrator.planning.plan import Pack, Plan
-from orchestrator.planning.spec import StorageSpec
+from kd_models.world import World
+from orchestrator.planning.pack import Pack
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.storage import StorageSpec
 from orchestrator.reporting.results import candidate_result, stage_result
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
@@ -364,7 +365,7 @@ def test_images_whose_names_are_not_utf8_are_logged_too(
     images = replace(cloth, test_names=names)
     plan = eca_plan(images, name="odd-names", training={"epochs": 1, "batch_size": 4})
     (stage,), store = plan.stages.values(), FolderStore(tmp_path / "store")
-    context = RunContext(store, lambda name: images, pretrained=lambda: teacher.state)
+    context = RunContext(store, lambda name: images, read_pretrained=lambda: teacher.state)
     session = folder_session(tmp_path / "session")
     assert run_pack(Pack.of([stage]), context, World(), session) == {}
     captions = [one.caption for one in read_shown(store, stage)]

@@ -20,6 +20,7 @@ from kd_models.data import ImageSet, one_class
 from kd_models.evaluation.metrics import auroc
 from kd_models.package import Package
 from orchestrator.errors import UserError
+from orchestrator.planning.axes import TAKEN_AXES
 from orchestrator.tracking.registry import (
     CHAMPION,
     Choice,
@@ -326,6 +327,9 @@ def test_a_version_says_what_it_is(registered: Any, runs: dict[str, Any]) -> Non
         assert tags[name] == run.data.tags[name], name
     assert tags["protocol"] == "holdout"
     assert tags["run_id"] == run.info.run_id
+    axes = {"structure", "student_widths", "loss_weights"}
+    assert tags.keys() - axes <= TAKEN_AXES
+    assert {name for name in run.data.tags if not name.startswith("mlflow.")} - axes <= TAKEN_AXES
     assert json.loads(tags["preprocessing"]) == {
         "depth": None,
         "image_size": 32,

@@ -18,10 +18,11 @@ import torch
 import yaml
 
 from kd_models.data import ImageSet, one_class
-from kd_models.evaluation.protocol import Protocol
+from kd_models.evaluation.protocol import EvaluationProtocol
 from kd_models.package import Package
-from orchestrator.planning.plan import Plan, Stage
-from orchestrator.planning.spec import StorageSpec
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.stage import Stage
+from orchestrator.planning.storage import StorageSpec
 from orchestrator.reporting.results import (
     CandidateResult,
     candidate_result,
@@ -89,7 +90,7 @@ def finish(
     store: Store,
     stage: Stage,
     candidate: CandidateResult | None = None,
-    protocol: Protocol = "holdout",
+    protocol: EvaluationProtocol = "holdout",
 ) -> None:
     tracker.finish_stage(stage_result(stage, store, protocol), candidate)
 

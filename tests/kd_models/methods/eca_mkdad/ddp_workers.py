@@ -11,7 +11,7 @@ from kd_models.methods.base import PackContext
 from kd_models.methods.eca_mkdad.step import DistilConfig, DistilLearner, StudentConfig
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
 from kd_models.methods.objectives import LOSS
-from kd_models.training.world import World
+from kd_models.world import World
 
 Measured = dict[str, Any]
 

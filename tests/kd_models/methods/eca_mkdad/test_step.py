@@ -26,10 +26,10 @@ from kd_models.methods.eca_mkdad.step import (
     check_layers,
     kept_bytes,
 )
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
-from kd_models.training.recipe import Recipe
 from kd_models.training.state import TrainingState
-from kd_models.training.world import World
+from kd_models.world import World
 
 Weights = dict[str, dict[str, Tensor]]
 WeightsOf = Callable[[dict[str, nn.Module]], Weights]
@@ -158,7 +158,7 @@ def test_a_step_and_its_detector_are_what_they_were_after_json(make_learner: Mak
     detector = config.detector
     assert FeatureDetector.model_validate_json(detector.model_dump_json()) == detector
     assert (detector.layers, detector.lambda_, detector.channels) == ((5,), 0.5, 3)
-    assert config.pretrained == detector.pretrained == "0" * 64
+    assert config.pretrained_sha256 == detector.pretrained_sha256 == "0" * 64
 
 
 def test_a_step_makes_its_learner(teacher_weights: StateDict, make_learner: MakeLearner) -> None:

@@ -15,7 +15,7 @@ from kd_models.methods.pkdgan.objectives import (
     fixed_targets,
 )
 from kd_models.methods.pkdgan.step import GanLearner
-from kd_models.training.world import World
+from kd_models.world import World
 
 MakeLearner = Callable[..., GanLearner]
 DrawImages = Callable[..., Tensor]

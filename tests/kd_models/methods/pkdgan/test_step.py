@@ -13,9 +13,9 @@ from kd_models.methods.pkdgan.step import (
     StepConfig,
 )
 from kd_models.methods.pkdgan.structures import STRUCTURES
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
-from kd_models.training.recipe import Recipe
-from kd_models.training.world import World
+from kd_models.world import World
 
 MakeLearner = Callable[..., GanLearner]
 DrawImages = Callable[..., Tensor]

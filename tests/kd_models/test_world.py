@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_models.training.world import World
+from kd_models.world import World
 
 Measured = dict[str, Any]
 Tensors = dict[str, Tensor]
@@ -27,7 +27,7 @@ LR = 0.002
 @pytest.fixture(scope="module")
 def measured(two_workers: Callable[[str], dict[str, Measured]]) -> dict[str, Measured]:
     """What one process measures ``alone``, and each of two, ``rank0`` and ``rank1``."""
-    return two_workers("kd_models/training/ddp_workers.py")
+    return two_workers("kd_models/ddp_workers.py")
 
 
 def largest(a: Tensors, b: Tensors) -> float:

@@ -14,10 +14,10 @@ from kd_models.methods.objectives import LOSS
 from kd_models.methods.pkdgan.networks import Normalisation
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner, NetworkConfig, StepConfig
+from kd_models.recipe import Recipe
 from kd_models.training.epochs import DataTooSmall, Diverged, Epoch, Training, train, train_together
-from kd_models.training.recipe import Recipe
 from kd_models.training.state import TrainingState
-from kd_models.training.world import World
+from kd_models.world import World
 
 Measured = dict[str, Any]
 Weights = dict[str, Tensor]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kd_models.training.recipe import Recipe
+from kd_models.recipe import Recipe
 
 
 def test_the_defaults() -> None:

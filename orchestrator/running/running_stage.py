@@ -6,8 +6,8 @@ from kd_models.evaluation.localisation import Localisation, localise
 from kd_models.evaluation.metrics import aurocs
 from kd_models.evaluation.protocol import holdout_split
 from kd_models.methods.base import Learner
-from kd_models.training.world import World
-from orchestrator.planning.plan import Stage
+from kd_models.world import World
+from orchestrator.planning.stage import Stage
 from orchestrator.running.inputs import PackInputs
 from orchestrator.store.base import Store
 from orchestrator.store.record import History, ScoredSplit, to_scored_split, write_stage

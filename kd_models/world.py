@@ -46,7 +46,7 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
-    def together(self, compute: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
+    def in_every_process(self, compute: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
         """Return what ``compute`` returns, or raise in every process where one of them raises.
 
         Otherwise one process would leave the others waiting for it. Photographs, for one, may be
