@@ -18,7 +18,7 @@ included: those are what is stored, resumed, deployed and loaded again, without 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from kd_models.data import DatasetRow
 from kd_models.data.fingerprint import fingerprint_arrays
 from kd_models.evaluation.scoring import Scorer, score
-from kd_models.methods.objectives import Batch
+from kd_models.methods.objectives import Batch, Objective
 from kd_models.recipe import Recipe
 from kd_models.values import Value
 from kd_models.world import World
@@ -153,12 +153,12 @@ class Learner(ABC):
             CannotTrain: there is nothing to be had from these images.
         """
 
-    def objectives(self) -> list[nn.Module]:
+    def objectives(self) -> Sequence[Objective]:
         """Return what each step minimises, in order; each objective has its own optimizer.
 
         A learner without objectives is fitted by :meth:`fit`.
         """
-        return []
+        return ()
 
     def fit(self, images: Tensor, world: World) -> None:
         """Fit a learner without objectives to the training images (N, C, S, S).

@@ -1,12 +1,6 @@
-"""What every objective of a training step has in common.
+"""What a learner minimises: one objective for each optimizer."""
 
-An objective is one module for each optimizer. Its ``forward(batch)`` returns ``(terms, made)``:
-every loss term under its own name with their weighted sum under ``loss``, and tensors that the next
-objective of the same step reads from the batch. Each is run forward once per backward, which is
-what lets DDP wrap it.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +11,26 @@ Batch = dict[str, Tensor]
 LOSS = "loss"
 
 
-class WeightedObjective(nn.Module):
-    """An objective that weighs its terms. Weights are tensors, so that lanes may differ in them."""
+class Objective(nn.Module):
+    """What one optimizer minimises. It runs forward once per backward, so that DDP can wrap it.
+
+    Its ``forward(batch)`` returns ``(terms, made)``: every loss term under its own name with their
+    weighted sum under ``loss``, and tensors that the next objective of the same step reads from
+    the batch.
+    """
+
+    @property
+    def reads(self) -> Sequence[nn.Module]:
+        """Return the networks that run here and are trained by another objective."""
+        return ()
+
+
+class WeightedObjective(Objective):
+    """An objective that weighs its terms. Weights are tensors, so that lanes may differ in them.
+
+    Args:
+        weights: of its terms, by name.
+    """
 
     _weights: Tensor
 
@@ -26,11 +38,6 @@ class WeightedObjective(nn.Module):
         super().__init__()
         self._names = tuple(weights)
         self.register_buffer("_weights", torch.tensor(list(weights.values())), persistent=False)
-
-    @property
-    def reads(self) -> list[nn.Module]:
-        """Return the networks that run here and are trained by another objective."""
-        return []
 
     def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the sum of the terms by their weights, a scalar."""

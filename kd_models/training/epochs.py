@@ -136,7 +136,7 @@ def train(
 
 def train_together(
     trainings: Sequence[Training],
-    recipe: Recipe | None,
+    recipe: Recipe,
     after_epoch: Callable[[Epoch], Collection[int]],
     *,
     world: World | None = None,
@@ -149,7 +149,7 @@ def train_together(
     Args:
         trainings: of prepared learners of one shape, on :func:`learner_on` their device, whose
             data gives batches of one size; their states, if any, are of one epoch.
-        recipe: how; None for learners without objectives, which are fitted in a single epoch.
+        recipe: how.
         after_epoch: called in every process after each epoch; returns the places of trainings
             that end here besides those that failed.
         world: the processes that train them together; this one alone by default.
@@ -158,9 +158,6 @@ def train_together(
         DataTooSmall: fewer images than processes.
     """
     world = world or World()
-    if recipe is None:
-        _fit(trainings, after_epoch, world)
-        return
     sizes = [batches_per_epoch(len(t.data["x"]), recipe.batch_size, world.size) for t in trainings]
     batch_size = sizes[0][0]
     steps = [own for _, own in sizes]
@@ -223,9 +220,16 @@ def _run_epoch(
     return [dict(zip(sums, own, strict=True)) for own in means]
 
 
-def _fit(
-    trainings: Sequence[Training], after_epoch: Callable[[Epoch], Collection[int]], world: World
+def fit_each(
+    trainings: Sequence[Training], after_epoch: Callable[[Epoch], object], *, world: World
 ) -> None:
+    """Fit learners without objectives, one after another, each in a single epoch.
+
+    Args:
+        trainings: of prepared learners.
+        after_epoch: called in every process after each is fitted.
+        world: the processes that fit them together.
+    """
     for place, training in enumerate(trainings):
         failed: dict[int, Exception] = {}
         fit = partial(training.learner.fit, training.data["x"], world)
@@ -233,7 +237,7 @@ def _fit(
             world.in_every_process(fit, (CannotTrain,))
         except CannotTrain as error:
             failed[place] = error
-        lanes = Lanes([training.learner], (0.0, 0.0), world)
+        lanes = Lanes([training.learner], Recipe().betas, world)  # for its scores: none trains
         after_epoch(Epoch(1, lanes, {place: training}, {place: {}}, failed, world))
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from kd_models.training.epochs import Diverged, Epoch, Training, train_together
+from kd_models.training.epochs import Diverged, Epoch, Training, fit_each, train_together
 from kd_models.training.lanes.size import fastest_size
 from kd_models.world import World
 from orchestrator.planning.stage import Stage
@@ -43,7 +43,7 @@ def stack_size(
 def trainings_of(stages: Sequence[Stage], learners: Sequence, inputs: PackInputs) -> list[Training]:
     """Return the trainings of stages by their learners.
 
-    Lanes run one code: where one has no targets, none has.
+    Lanes run the same code, so they have targets all or none.
     """
     targets = [inputs.targets(stage, one) for stage, one in zip(stages, learners, strict=True)]
     if not all(targets):
@@ -97,7 +97,10 @@ class StackRun:
             for training, stage in zip(trainings, stages, strict=True)
         ]
         self._clock = time.monotonic()
-        train_together(resumed, self._recipe, self._after_epoch, world=self._world)
+        if self._recipe is None:
+            fit_each(resumed, self._after_epoch, world=self._world)
+        else:
+            train_together(resumed, self._recipe, self._after_epoch, world=self._world)
         return self._failures
 
     def _after_epoch(self, epoch: Epoch) -> Collection[int]:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import AfterValidator, Field, field_validator, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import Detector, Learner, PackContext, Step
@@ -21,7 +21,7 @@ from kd_models.methods.eca_mkdad.networks import (
 )
 from kd_models.methods.eca_mkdad.objectives import FeatureObjective, feature_distances, layer_key
 from kd_models.methods.eca_mkdad.placements import placement
-from kd_models.methods.objectives import Batch
+from kd_models.methods.objectives import Batch, Objective
 from kd_models.values import Value
 from kd_models.world import World
 
@@ -234,7 +234,7 @@ class DistilLearner(Learner):
         self._teacher = context.once("teacher", lambda: _pretrained_teacher(context))
         self._budget = context.budget
 
-    def objectives(self) -> list[nn.Module]:
+    def objectives(self) -> list[Objective]:
         """Return the one objective, Eq. 13."""
         config = self.config
         run_teacher = self._teacher_maps

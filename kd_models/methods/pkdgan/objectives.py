@@ -74,7 +74,7 @@ class GeneratorObjective(WeightedObjective):
 
     @property
     def reads(self) -> list[nn.Module]:
-        """Return the networks that are run here and trained by another objective."""
+        """Return the critics."""
         return [critic for _, critic in self._critics]
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
@@ -84,8 +84,8 @@ class GeneratorObjective(WeightedObjective):
         terms: dict[str, Tensor] = {}
         handed_on = {f"{role}/x_hat": m.x_hat_BCSS.detach() for role, m in made.items()}
         for role, critic in self._critics:
-            # D(x) once a step: no weight of the generator has a part in it, and D's own do not
-            # change before its objective, whose gradients pass through this logit.
+            # D(x) runs once a step. It does not depend on the generator, and D is not updated
+            # before its own objective, which takes this logit and its gradients from here.
             handed_on[f"{role}/real_logit"], f_x = critic(x)
             f_x_hat = _features(critic, made[role].x_hat_BCSS)
             own = gan_terms(x, made[role], f_x.detach(), f_x_hat, self._distance)

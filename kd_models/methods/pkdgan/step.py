@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import Detector, Learner, NetworkStates, PackContext, Step
-from kd_models.methods.objectives import Batch
+from kd_models.methods.objectives import Batch, Objective
 from kd_models.methods.pkdgan.losses import Distance, per_image_distance
 from kd_models.methods.pkdgan.networks import LATENT, Discriminator, Generator, Normalisation
 from kd_models.methods.pkdgan.objectives import (
@@ -185,13 +185,13 @@ class GanLearner(Learner):
             if name in weights:
                 network.load_state_dict(dict(weights[name]))
 
-    def objectives(self) -> list[nn.Module]:
+    def objectives(self) -> list[Objective]:
         """Return what is minimised at every step, in order; each has an optimizer of its own."""
         config = self.config
         roles = ("student",) * self.structure.trains_student
         roles += ("teacher",) * self.structure.trains_teacher
         weights = {"teacher": config.teacher_weights, "student": config.student_weights}
-        objectives: list[nn.Module] = [
+        objectives: list[Objective] = [
             GeneratorObjective(
                 self.structure,
                 {role: self._generators[role] for role in roles},

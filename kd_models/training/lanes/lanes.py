@@ -49,7 +49,7 @@ class Lanes:
             else:
                 objectives.append(StackedObjective(moved, self._stacks))
         lanes = len(learners)
-        self._optimizers = [LaneAdam(o.trained, lanes, betas, lanes > 1) for o in objectives]
+        self._optimizers = [LaneAdam(o.trainable, lanes, betas, lanes > 1) for o in objectives]
         self._objectives = [world.wrap(objective) for objective in objectives]
 
     def __len__(self) -> int:
@@ -156,7 +156,8 @@ class Lanes:
                 scores[start : start + size] = scorer.call((x, batch), dims).T
             return scores
 
-        # Rows past the end of a lane's images are its last one again, and dropped here.
+        # A lane with fewer images scores its last one again up to the end of the longest; these
+        # scores are dropped here.
         every = torch.arange(max(sizes), device=images[0].device)
         scores = self._world.map_rows(of, every)
         return [scores[:size, lane] for lane, size in enumerate(sizes)]

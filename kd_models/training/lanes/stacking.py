@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from kd_models.methods.objectives import Batch
+from kd_models.methods.objectives import Batch, Objective
 from kd_models.training.lanes.kernels import LaneKernels
 
 Stacks = dict[int, Tensor]
@@ -23,29 +23,25 @@ class StackedModules:
     Args:
         modules: one for each lane.
         stacks: what is stacked already; added to.
+
+    Attributes:
+        tensors: the stacked parameters and buffers by name.
     """
 
     def __init__(self, modules: Sequence[nn.Module], stacks: Stacks) -> None:
-        lanes = [_WithReads(module) for module in modules]
-        self._template = lanes[0]
+        self._template = modules[0]
         named = [
-            dict(lane.named_parameters()) | dict(lane.named_buffers(remove_duplicate=False))
-            for lane in lanes
+            dict(module.named_parameters()) | dict(module.named_buffers(remove_duplicate=False))
+            for module in modules
         ]
-        self._tensors = {name: _stack([each[name] for each in named], stacks) for name in named[0]}
+        self.tensors = {name: _stack([each[name] for each in named], stacks) for name in named[0]}
         self._dims = {
-            name: None if tensor is named[0][name] else 0 for name, tensor in self._tensors.items()
+            name: None if tensor is named[0][name] else 0 for name, tensor in self.tensors.items()
         }
-
-    @property
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Return the stacked parameters of the modules' own, without those they only read."""
-        own = {n: t for n, t in self._tensors.items() if n.startswith(f"{_WithReads.OWN}.")}
-        return {name: tensor for name, tensor in own.items() if isinstance(tensor, nn.Parameter)}
 
     def call(self, arguments: tuple[Any, ...], dims: int | None) -> Any:
         """Run with arguments whose tensors are of the lanes (``dims`` 0) or shared (None)."""
-        tensors = self._tensors
+        tensors = self.tensors
         if dims == 0:
             active = len(next(iter(_tensors_of(arguments))))
             tensors = {
@@ -66,17 +62,20 @@ class StackedModules:
 class StackedObjective(nn.Module):
     """One objective of n learners: a batch (k, B, ...) in, terms (k,) and tensors (k, ...) out."""
 
-    def __init__(self, objectives: Sequence[nn.Module], stacks: Stacks) -> None:
+    def __init__(self, objectives: Sequence[Objective], stacks: Stacks) -> None:
         super().__init__()
+        stacked = StackedModules([_WithReads(objective) for objective in objectives], stacks)
         # In a tuple, so that torch does not register the lanes' own modules here.
-        self._stacked = (StackedModules(objectives, stacks),)
-        for name, parameter in self._stacked[0].parameters.items():
-            self.register_parameter(name.replace(".", "/"), parameter)
+        self._stacked = (stacked,)
+        for name, tensor in stacked.tensors.items():
+            # Without the networks that are only read: another objective trains them.
+            if isinstance(tensor, nn.Parameter) and name.startswith(_WithReads.OWN):
+                self.register_parameter(name.replace(".", "/"), tensor)
 
     @property
-    def trained(self) -> list[nn.Parameter]:
+    def trainable(self) -> list[nn.Parameter]:
         """Return what the objective trains, (n, ...) each."""
-        return [p for p in self._stacked[0].parameters.values() if p.requires_grad]
+        return [p for p in self.parameters() if p.requires_grad]
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
         """Return the terms and the tensors for the next objective."""
@@ -87,12 +86,12 @@ class StackedObjective(nn.Module):
 class SingleObjective(nn.Module):
     """One objective of a single learner, with the lanes' dimension added: it runs without vmap."""
 
-    def __init__(self, objective: nn.Module) -> None:
+    def __init__(self, objective: Objective) -> None:
         super().__init__()
         self.objective = objective
 
     @property
-    def trained(self) -> list[nn.Parameter]:
+    def trainable(self) -> list[nn.Parameter]:
         """Return what the objective trains."""
         return [p for p in self.objective.parameters() if p.requires_grad]
 
@@ -117,17 +116,18 @@ def gather(data: Sequence[Batch], rows: Sequence[Tensor]) -> Batch:
 
 
 class _WithReads(nn.Module):
-    """A module and those that it reads without owning them (``WeightedObjective.reads``)."""
+    """An objective with the networks that it reads without owning them."""
 
-    OWN = "module"
+    OWN = "objective."
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self.module = module
-        self.reads = nn.ModuleList(getattr(module, "reads", ()))
+        self.objective = objective
+        self.reads = nn.ModuleList(objective.reads)
 
-    def forward(self, *arguments: Any) -> Any:
-        return self.module(*arguments)
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        result: tuple[dict[str, Tensor], Batch] = self.objective(batch)
+        return result
 
 
 def _tensors_of(value: Any) -> Iterator[Tensor]:

@@ -14,6 +14,7 @@ from torch.optim import Adam
 from kd_models.methods.base import Learner, MemoryBudget, PackContext
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
 from kd_models.methods.eca_mkdad.step import DistilConfig, StudentConfig
+from kd_models.methods.objectives import Objective
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner
 from kd_models.recipe import Recipe
@@ -260,7 +261,7 @@ def test_scoring_leaves_no_trace_in_the_training(lane_of: LaneOf, draw_images: D
         assert_close(weights_of(one.learner), weights_of(other.learner), 0, 0)
 
 
-class Noisy(nn.Module):
+class Noisy(Objective):
     """A module that draws random numbers."""
 
     def __init__(self) -> None:
@@ -281,7 +282,7 @@ class NoisyLearner(Learner):
 
     def load(self, weights: object) -> None: ...
 
-    def objectives(self) -> list[nn.Module]:
+    def objectives(self) -> list[Objective]:
         return [self._module]
 
     def scorer(self) -> None:  # type: ignore[override]
