@@ -46,28 +46,28 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
-    def in_every_process(self, compute: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
+    def in_every_process(self, compute: Callable[[], T], kind: type[Exception]) -> T:
         """Return what ``compute`` returns, or raise in every process where one of them raises.
 
         Otherwise one process would leave the others waiting for it. Photographs, for one, may be
         missing on one machine alone.
 
         Args:
-            compute: called in every process.
-            errors: those that all processes are told of, each made of a message alone; what else
-                it raises is raised where it arises.
+            compute: called in every process. It raises before it exchanges anything with the
+                others, or in all of them.
+            kind: of the errors that all processes are told of, made of a message; others are
+                raised where they arise.
         """
         error: Exception | None = None
         try:
             result = compute()
-        except errors as raised:
+        except kind as raised:
             error = raised
-        found = self.gather(None if error is None else (type(error), str(error)))
+        found = self.gather(None if error is None else str(error))
         if error is not None:
             raise error
-        for elsewhere in found:
-            if elsewhere is not None:
-                kind, message = elsewhere
+        for message in found:
+            if message is not None:
                 raise kind(f"in another worker: {message}")
         return result
 

@@ -80,15 +80,16 @@ def run_sweep(
             executor.start(say)
             schedule = _schedule(plan, finished, executor, say)
         # MLflow hears of the sweep only now, when nothing is left that can fail at once.
-        log = _start_tracking(prepared, finished, store)
+        log = BackgroundTracker(Tracker(plan, store, spec.storage), plan, store)
         try:
+            log.start_sweep(prepared.pretrained, finished)
             if left:
                 _train(prepared, schedule, executor, store, log, display_of, already=len(finished))
             results = collect(plan, store, schedule.failed, schedule.skipped)
+            problems = log.finish_sweep(results, say)
         except BaseException:
             log.interrupt_sweep()
             raise
-        problems = log.finish_sweep(results)
     finally:
         if left:
             executor.stop()
@@ -106,18 +107,6 @@ def _schedule(plan: Plan, finished: frozenset[str], executor: Executor, say: Say
     packs = plan.packs(finished, concurrent=concurrent)
     say(f"{len(packs)} trials to run, {min(concurrent, len(packs))} at a time")
     return Schedule(packs, concurrent)
-
-
-def _start_tracking(
-    prepared: Prepared, finished: frozenset[str], store: Store
-) -> BackgroundTracker:
-    plan = prepared.plan
-    tracker = Tracker(plan, store, plan.spec.storage)
-    tracker.start_sweep(prepared.pretrained)
-    log = BackgroundTracker(tracker, plan, store)
-    for key in finished:
-        log.finish(plan.stages[key])
-    return log
 
 
 def _train(

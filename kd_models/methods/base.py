@@ -65,8 +65,9 @@ class PretrainedWeights:
 class CannotTrain(Exception):
     """A learner cannot be trained or fitted on these images, and no other try would help.
 
-    Raised by ``prepare``, ``fit`` or ``calibrate``, in every process alike; the message says why.
-    The learner's stage fails, and the others of its pack go on.
+    Raised by ``prepare``, ``fit`` or ``calibrate``; the message says why. The learner's stage
+    fails, and the others of its pack go on. Where these exchange something with the other
+    processes, raise it before that, or in every process alike.
     """
 
 

@@ -68,11 +68,14 @@ class Epoch:
         failed: dict[int, CannotTrain] = {}
         for place, training in self._active.items():
             if place not in self.failed:
-                calibrate = partial(training.learner.calibrate, training.data["x"], self._world)
                 try:
-                    self._world.in_every_process(calibrate, (CannotTrain,))
+                    training.learner.calibrate(training.data["x"], self._world)
                 except CannotTrain as error:
                     failed[place] = error
+        # As ``World.in_every_process``, once for all learners.
+        for elsewhere in self._world.gather({p: str(error) for p, error in failed.items()}):
+            for place, message in elsewhere.items():
+                failed.setdefault(place, CannotTrain(f"in another worker: {message}"))
         return failed
 
     def score(
@@ -122,7 +125,7 @@ def train(
     world = world or World()
     x = on_device(images, world)
     learner_on(learner, world)
-    world.in_every_process(lambda: learner.prepare(x, world), (CannotTrain,))
+    world.in_every_process(lambda: learner.prepare(x, world), CannotTrain)
 
     def after_epoch(epoch: Epoch) -> Collection[int]:
         for error in epoch.failed.values():
@@ -234,7 +237,7 @@ def fit_each(
         failed: dict[int, Exception] = {}
         fit = partial(training.learner.fit, training.data["x"], world)
         try:
-            world.in_every_process(fit, (CannotTrain,))
+            world.in_every_process(fit, CannotTrain)
         except CannotTrain as error:
             failed[place] = error
         lanes = Lanes([training.learner], Recipe().betas, world)  # for its scores: none trains

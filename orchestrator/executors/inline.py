@@ -1,5 +1,6 @@
 """Packs one after another in this process: no cluster, no other process."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -54,18 +55,19 @@ class InlineExecutor:
         """Run the packs of a schedule in its order."""
         keep_freed_memory()
         while (pack := schedule.start_next()) is not None:
-            listener.pack_started(pack)
             with pack_lock(pack, work.folder, listener.said):
+                listener.pack_started(pack)
                 failures = _run(pack, work, listener)
             schedule.finish(pack.key, listener.pack_ended(pack, failures))
 
 
 def _run(pack: Pack, work: Work, listener: Listener) -> dict[str, str]:
+    session = _Session(work.folder / "inline" / pack.key, listener)
     if all(is_trained(work.store, stage) for stage in pack.stages):
+        session.forget()
         return {}  # by another sweep, meanwhile
     on_gpu = work.spec.resources.gpus_per_worker > 0
     world = World(device=torch.device("cuda" if on_gpu else "cpu"))
-    session = _Session(work.folder / "inline" / pack.key, listener)
     tries = work.spec.resources.retries + 1
     for tried in range(1, tries + 1):
         try:
@@ -108,6 +110,8 @@ class _Session:
         write(new)
         pointer = new.with_suffix(".name")
         pointer.write_text(new.name, encoding="utf-8")
+        for file in (*new.iterdir(), pointer):
+            _flush(file)
         pointer.replace(self._current)
         for other in self._folder.iterdir():
             if other not in (new, self._current):
@@ -125,3 +129,9 @@ class _Session:
     def forget(self) -> None:
         """Remove the checkpoint: the store has what was trained."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _flush(file: Path) -> None:
+    """Bring a file to the disk, so that it is whole after a power loss too."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())

@@ -52,7 +52,7 @@ class PackInputs:
         key = (stage.dataset, stage.normal_class, stage.image_size, channels)
         if key not in self._data:
             self._data[key] = self._world.in_every_process(
-                lambda: self._read(stage, channels), (DataError,)
+                lambda: self._read(stage, channels), DataError
             )
         return self._data[key]
 
@@ -81,11 +81,11 @@ class PackInputs:
         for parent in stage.parents:
             if parent not in self._parents:
                 read_parent = partial(_networks_of_parent, self._context.store, parent)
-                self._parents[parent] = self._world.in_every_process(read_parent, (CorruptStage,))
+                self._parents[parent] = self._world.in_every_process(read_parent, CorruptStage)
             learner.load(self._parents[parent])
         images = self.data(stage).train
         learner_on(learner, self._world)
-        self._world.in_every_process(lambda: learner.prepare(images, self._world), (CannotTrain,))
+        self._world.in_every_process(lambda: learner.prepare(images, self._world), CannotTrain)
         return learner
 
     def targets(self, stage: Stage, learner: Learner) -> Batch:

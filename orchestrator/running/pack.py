@@ -43,8 +43,9 @@ class _PackRun:
         # As process 0 finds it: another sweep may store a stage while the processes look.
         trained = world.gather([s.key for s in pack.stages if is_trained(context.store, s)])[0]
         self._waiting = [stage for stage in pack.stages if stage.key not in trained]
-        self._checkpoint = Checkpoint.load(self._waiting, session)
-        self._failures = dict(self._checkpoint.failures)
+        self._checkpoint = Checkpoint.load(self._waiting, session, world)
+        self._diverged = self._checkpoint.diverged
+        self._failures = dict(self._diverged)
         self._warned: set[str] = set()
 
     def to_the_end(self) -> dict[str, str]:
@@ -98,9 +99,10 @@ class _PackRun:
                     self._inputs,
                     self._world,
                     self._session,
-                    self._failures,
+                    self._diverged,
                 )
                 self._failures |= stack.to_the_end(self._checkpoint)
+                self._diverged = stack.diverged
 
     @contextmanager
     def _warnings_passed_on(self, stages: Sequence[Stage]) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Stages of one shape that train together: their epochs, evaluations and checkpoints."""
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -7,6 +8,7 @@ from functools import partial
 
 import torch
 
+from kd_models.methods.base import Learner
 from kd_models.training.epochs import Diverged, Epoch, Training, fit_each, train_together
 from kd_models.training.lanes.size import fastest_size
 from kd_models.world import World
@@ -31,16 +33,24 @@ def stack_size(
         return 1
 
     def make(size: int) -> list[Training]:
-        return trainings_of(stages[:size], [inputs.learner(s) for s in stages[:size]], inputs)
+        """Return as many trainings, or all that can be had."""
+        learners: dict[int, Learner] = {}
+        for place, stage in enumerate(stages):
+            if len(learners) == size:
+                break
+            with contextlib.suppress(*LASTING):  # raised again when it is the stage's turn
+                learners[place] = inputs.learner(stage)
+        return trainings_of([stages[place] for place in learners], [*learners.values()], inputs)
 
-    try:
-        _, batches = inputs.batches(stages[0])
-        return fastest_size(make, len(stages), recipe, world, recipe.epochs * batches)
-    except LASTING:
-        return len(stages)  # found again by the stage whose error it is
+    if not make(1):
+        return 1
+    _, batches = inputs.batches(stages[0])
+    return fastest_size(make, len(stages), recipe, world, recipe.epochs * batches)
 
 
-def trainings_of(stages: Sequence[Stage], learners: Sequence, inputs: PackInputs) -> list[Training]:
+def trainings_of(
+    stages: Sequence[Stage], learners: Sequence[Learner], inputs: PackInputs
+) -> list[Training]:
     """Return the trainings of stages by their learners.
 
     Lanes run the same code, so they have targets all or none.
@@ -63,7 +73,10 @@ class StackRun:
         inputs: what they train on.
         world: the processes that train them.
         session: whoever runs the pack.
-        failures: of the pack's other stages, kept in every checkpoint.
+        diverged: the reasons of stages of the pack that have diverged, by key.
+
+    Attributes:
+        diverged: these and those of this stack; kept in checkpoints.
     """
 
     def __init__(
@@ -73,11 +86,11 @@ class StackRun:
         inputs: PackInputs,
         world: World,
         session: Session,
-        failures: Mapping[str, str],
+        diverged: Mapping[str, str],
     ) -> None:
         self._running, self._context, self._inputs = running, context, inputs
         self._world, self._session = world, session
-        self._earlier_failures = dict(failures)
+        self.diverged = dict(diverged)
         self._failures: dict[str, str] = {}
         self._recipe = running[0].stage.recipe
         self._last = running[0].stage.epochs
@@ -113,9 +126,14 @@ class StackRun:
         }
         lost = dict(epoch.failed)
         if last or epoch.number % self._context.evaluate_every == 0:
-            lost |= self._evaluate(epoch, rows)
+            without_scores = self._evaluate(epoch, rows)
+            # How often a stage is evaluated does not decide what becomes of it: its end does.
+            lost |= without_scores if last else {}
         for place, error in lost.items():
-            self._failures[self._running[place].stage.key] = reason_of(error)
+            key = self._running[place].stage.key
+            self._failures[key] = reason_of(error)
+            if isinstance(error, Diverged):
+                self.diverged[key] = self._failures[key]
             del rows[place]
         for place, row in rows.items():
             one = self._running[place]
@@ -164,7 +182,7 @@ class StackRun:
             # One at a time: a state copies the optimizers' moments.
             states=((one.stage.key, epoch.state(place)) for place, one in running.items()),
             histories={one.stage.key: one.history for one in running.values()},
-            failures=self._earlier_failures | self._failures,
+            diverged=self.diverged,
         )
         self._session.save(write)
 

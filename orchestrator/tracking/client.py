@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -39,15 +40,17 @@ def connect(uri: str) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    before = {name: os.environ.get(name) for name in patience}
-    os.environ.update(patience)
+    # One write waits a minute for a server that is started again, rather than four.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
     try:
         if file := sqlite_file(uri):
             _create_database(Path(file).absolute())
         is_server = uri.startswith(("http://", "https://"))
         # MLflow makes the tables of a database that has none.
-        with contextlib.nullcontext() if file or is_server else lock_of(uri):
+        with (
+            little_patience(),
+            contextlib.nullcontext() if file or is_server else lock_of(uri),
+        ):
             mlflow.set_tracking_uri(uri)
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
@@ -56,10 +59,20 @@ def connect(uri: str) -> MlflowClient:
             f"no MLflow at {uri} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
             "start a server there, or set storage.tracking_uri or MLFLOW_TRACKING_URI to one"
         ) from None
+    return client
+
+
+@contextlib.contextmanager
+def little_patience() -> Iterator[None]:
+    """Let what begins inside wait for a tracking server for seconds only."""
+    few = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    before = {name: os.environ.get(name) for name in few}
+    os.environ.update(few)
+    try:
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-    return client
 
 
 def _create_database(path: Path) -> None:

@@ -7,7 +7,7 @@ by stage key, so logging twice logs once.
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,18 @@ class Tracker:
 
     def __init__(self, plan: Plan, store: Store, storage: StorageSpec) -> None:
         self._plan, self._store = plan, store
-        self._client = connect(storage.mlflow_uri)
+        self._uri = storage.mlflow_uri
+        self._client = connect(self._uri)
         self._lock = lock_of(storage.mlflow_uri)  # a sweep of this name may run beside this one
         self._runs: dict[str, _KnownRun] = {}
         with self._lock:
             self.experiment_id = self._experiment(storage)
-            sweep_run = self._find_runs()
+            sweep_run: str | None = None
+            for run in self._search():
+                if run.data.tags.get("role") == "sweep":
+                    sweep_run = str(run.info.run_id)
+                else:
+                    self._note(run)
             self._sweep_run = sweep_run or self._create_sweep_run()
 
     def start_sweep(self, teacher: PretrainedWeights | None = None) -> None:
@@ -97,6 +103,14 @@ class Tracker:
         self._client.update_run(self._sweep_run, status="RUNNING")
         settings = self._plan.spec.as_written()
         self._client.log_dict(self._sweep_run, settings, "sweep.yaml")
+
+    def answers(self) -> bool:
+        """Return whether MLflow can be reached."""
+        try:
+            connect(self._uri)
+        except TrackingError:
+            return False
+        return True
 
     def log_epochs(self, stage: Stage, rows: Iterable[Mapping[str, float]]) -> None:
         """Log every term and AUROC of epochs that were not logged before.
@@ -202,7 +216,7 @@ class Tracker:
             self._client.log_batch(run.run_id, tags=tags)
             self._client.set_terminated(run.run_id, "FAILED" if status == "failed" else "KILLED")
 
-    def finish_sweep(self, results: list[CandidateResult]) -> None:
+    def finish_sweep(self, results: Sequence[CandidateResult]) -> None:
         """Close the sweep's own run with its report."""
         statuses: list[str] = [result.status for result in results]
         now = int(time.time() * 1000)
@@ -255,22 +269,21 @@ class Tracker:
         check_artifacts(self._client, experiment)
         return str(experiment.experiment_id)
 
-    def _find_runs(self, filter_string: str = "") -> str | None:
-        """Take note of the runs that the filter finds; return the sweep's own, if found."""
-        sweep_run, token = None, None
+    def _search(self, filter_string: str = "") -> Iterator[Run]:
+        token = None
         while True:
             page = self._client.search_runs(
                 [self.experiment_id], filter_string=filter_string, page_token=token
             )
-            for run in page:
-                tags = run.data.tags
-                if tags.get("role") == "sweep":
-                    sweep_run = str(run.info.run_id)
-                elif key := tags.get("stage_key"):
-                    self._runs[key] = _known(run)
+            yield from page
             token = page.token
             if not token:
-                return sweep_run
+                return
+
+    def _note(self, run: Run) -> None:
+        """Take note of a stage's run."""
+        if key := run.data.tags.get("stage_key"):
+            self._runs[key] = _known(run)
 
     def _create_sweep_run(self) -> str:
         spec = self._plan.spec
@@ -290,7 +303,8 @@ class Tracker:
         if known := self._runs.get(stage.key):
             self._runs[stage.key] = _known(self._client.get_run(known.run_id))
         else:
-            self._find_runs(f"tags.stage_key = '{stage.key}'")
+            for run in self._search(f"tags.stage_key = '{stage.key}'"):
+                self._note(run)
             if stage.key not in self._runs:
                 run_id = self._create_run(stage, tags)
                 self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])

@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -46,13 +47,13 @@ def fastest_size(
         return 1
     best = _Tried(make(1), recipe, world)
     if steps < _WORTH_MEASURING:
-        return 1 if _compare([best], world, rounds=1)[0] > _BUSY else most
+        return 1 if _compare([best], world)[0] > _BUSY else most
     while best.size < most:
         size = min(best.size * _GROWTH, most)
         if any(room < size for room in world.gather(best.room)):
             break
         larger = _Tried(make(size), recipe, world)
-        seconds = _compare([best, larger], world, _ROUNDS)
+        seconds = _compare([best, larger], world)
         rates = [tried.size / s for tried, s in zip((best, larger), seconds, strict=True)]
         if rates[1] < rates[0] * _FASTER:
             break
@@ -73,15 +74,15 @@ class _Tried:
         self._trainings, self._recipe, self._device = trainings, recipe, world.device
         batch, _ = batches_per_epoch(len(trainings[0].data["x"]), recipe.batch_size, world.size)
         self._rows = torch.arange(batch // world.size, device=world.device)
-        before = _free_memory(world.device)
+        before, free = _own_memory(world.device), _free_memory(world.device)
         self._lanes: Lanes | None = None
         try:
             learners = [training.learner for training in trainings]
             self._lanes = Lanes(learners, recipe.betas, World(device=world.device))
             self._lanes.train()
             self.step()  # the first is slower
-            used = max(before - _free_memory(world.device), 1)
-            self.room = self.size * before / 2 / used
+            used = max(_own_memory(world.device) - before, 1)
+            self.room = self.size * free / 2 / used
         except torch.OutOfMemoryError:
             self._lanes, self.room = None, 0.0
 
@@ -97,11 +98,19 @@ class _Tried:
         return time.perf_counter() - began
 
 
-def _compare(tried: Sequence[_Tried], world: World, rounds: int) -> list[float]:
+def _compare(tried: Sequence[_Tried], world: World) -> list[float]:
     """Return the seconds of a step of each: the best of several rounds, in the slowest process."""
-    taken = [[each.step() for each in tried] for _ in range(rounds)]
+    taken = [[each.step() for each in tried] for _ in range(_ROUNDS)]
     best = [min(each) for each in zip(*taken, strict=True)]
     return [max(each) for each in zip(*world.gather(best), strict=True)]
+
+
+def _own_memory(device: torch.device) -> int:
+    """Return the bytes of memory that this process has, whatever others take meanwhile."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    resident = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(resident) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _free_memory(device: torch.device) -> int:

@@ -7,18 +7,28 @@ import ray
 
 
 @dataclass(frozen=True)
-class ProgressEvent:
-    """Finished epochs of a stage, or a line to tell.
+class PackStarted:
+    """A pack starts to train."""
 
-    Attributes:
-        stage_key: the stage's key.
-        rows: its epochs.
-        line: something else to tell, or empty.
-    """
+    pack_key: str
+
+
+@dataclass(frozen=True)
+class EpochsFinished:
+    """Epochs of a stage are finished."""
 
     stage_key: str
-    rows: Sequence[Mapping[str, float]] = ()
-    line: str = ""
+    rows: Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """There is something to tell."""
+
+    line: str
+
+
+ProgressEvent = PackStarted | EpochsFinished | Said
 
 
 @ray.remote(num_cpus=0)

@@ -5,7 +5,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.executors.base import Listener, not_trained
+from orchestrator.executors.base import not_trained
+from orchestrator.executors.ray_tune.events import TrialEvents
 from orchestrator.executors.ray_tune.trial import FAILURES
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
@@ -15,9 +16,9 @@ from orchestrator.store.base import Store
 class PackSearcher(Searcher):
     """Suggests a pack when its parents are finished, nothing while there is none, then ends."""
 
-    def __init__(self, schedule: Schedule, listener: Listener, store: Store) -> None:
+    def __init__(self, schedule: Schedule, events: TrialEvents, store: Store) -> None:
         super().__init__()
-        self._schedule, self._listener, self._store = schedule, listener, store
+        self._schedule, self._events, self._store = schedule, events, store
         self._packs: dict[str, Pack] = {}
 
     def suggest(  # type: ignore[override]  # FINISHED is a string
@@ -30,20 +31,20 @@ class PackSearcher(Searcher):
         if pack is None:
             return None
         self._packs[trial_id] = pack
-        self._listener.pack_started(pack)
+        self._events.pack_suggested(pack)
         return {"pack": pack.key, "stages": [stage.key for stage in pack.stages]}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell schedule and listener that a trial ended."""
+        """Take note that a trial ended."""
         pack = self._packs.pop(trial_id)
         if error or not result or FAILURES not in result:
             reason = "the trial's process died (see Ray's logs)"
             failures = not_trained(pack, self._store, reason)
         else:
             failures = json.loads(result[FAILURES])
-        self._schedule.finish(pack.key, self._listener.pack_ended(pack, failures))
+        self._schedule.finish(pack.key, self._events.pack_ended(pack, failures))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher now and then; see save

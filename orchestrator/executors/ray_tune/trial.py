@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from kd_models.methods.base import StateDict
 from kd_models.training.malloc import keep_freed_memory
 from kd_models.world import World
 from orchestrator.executors.base import not_trained, pack_lock
-from orchestrator.executors.ray_tune.progress_actor import ProgressEvent
+from orchestrator.executors.ray_tune.progress_actor import EpochsFinished, PackStarted, Said
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.spec import Resources
 from orchestrator.planning.stage import Stage
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 FAILURES = "failures"
+_TRAIN = "train"
+"""the folder of Ray Train's runs, with their checkpoints"""
 
 TRAIN_SETTINGS = {
     # Four processes that import torch at once can take longer than Ray's minute.
@@ -99,12 +102,14 @@ def trial(config: Mapping[str, Any], context: TrialContext) -> dict[str, str]:
     pack = replace(whole, stages=tuple(s for s in whole.stages if s.key in config["stages"]))
 
     def say(line: str) -> None:
-        context.progress.post.remote(ProgressEvent(pack.key, line=line))
+        context.progress.post.remote(Said(line))
 
     with pack_lock(pack, context.folder, say):
         # Whoever had it before may have trained it meanwhile.
         if all(is_trained(store, stage) for stage in pack.stages):
+            shutil.rmtree(context.folder / _TRAIN / pack.key, ignore_errors=True)
             return {FAILURES: "{}"}
+        context.progress.post.remote(PackStarted(pack.key))
         return {FAILURES: json.dumps(_train(pack, context, TorchTrainer))}
 
 
@@ -125,7 +130,7 @@ def _train(pack: Pack, context: TrialContext, trainer_of: "type[TorchTrainer]") 
         run_config=ray.train.RunConfig(
             # Named by its key, so that the same pack goes on from its last checkpoint.
             name=pack.key,
-            storage_path=str(context.folder / "train"),
+            storage_path=str(context.folder / _TRAIN),
             failure_config=ray.train.FailureConfig(max_failures=context.resources.retries),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
@@ -160,8 +165,7 @@ def _train_loop(config: dict[str, Any]) -> dict[str, str]:
     keep_freed_memory()
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
-    session = _RaySession(config["progress"], config["pack"].key)
-    return run_pack(config["pack"], config["context"], world, session)
+    return run_pack(config["pack"], config["context"], world, _RaySession(config["progress"]))
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,6 @@ class _RaySession:
     """Checkpoints by Ray Train, events by the progress actor."""
 
     progress: "ActorHandle[Any]"
-    pack_key: str
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
@@ -190,10 +193,10 @@ class _RaySession:
             ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
     def report(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
-        self.progress.post.remote(ProgressEvent(stage.key, rows))
+        self.progress.post.remote(EpochsFinished(stage.key, rows))
 
     def say(self, line: str) -> None:
-        self.progress.post.remote(ProgressEvent(self.pack_key, line=line))
+        self.progress.post.remote(Said(line))
 
 
 def _reason(error: BaseException) -> str:

@@ -75,3 +75,4 @@ def test_what_does_not_fit_into_memory_is_not_tried(fastest: Fastest) -> None:
 def test_where_there_are_too_few_steps_all_go_together_unless_one_is_busy(fastest: Fastest) -> None:
     assert fastest(overhead, 50, steps=20) == 50
     assert fastest(busy, 50, steps=20) == 1
+    assert fastest(overhead, 50, steps=20, noise=itertools.cycle([0.2, 0.2, 0.0])) == 50

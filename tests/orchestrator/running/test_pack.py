@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd_models.data import DataError, ImageSet
+from kd_models.data import ImageSet
 from kd_models.evaluation.metrics import auroc, aurocs
 from kd_models.evaluation.protocol import holdout_split
 from kd_models.methods.base import CannotTrain
@@ -415,6 +415,51 @@ def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
     assert [row["epoch"] for row in session.reported] == [1, 2, 1, 2, 3, 3]
 
 
+def test_what_was_in_the_way_before_a_kill_and_is_gone_after_it_is_trained(
+    pack: Pack,
+    context: RunContext,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    """Only what diverged would diverge again; a parent that was damaged may be whole now."""
+    teacher = pack.stages[0].parents[0]
+    (path,) = context.store.root.rglob(f"{teacher}/{NETWORKS}")  # type: ignore[attr-defined]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    eager = replace(context, checkpoint_every=1)
+    with pytest.raises(killed):
+        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
+    path.write_bytes(whole)
+    assert run_pack(pack, eager, World(), folder_session(tmp_path / "c")) == {}
+    assert all(context.store.has(stage.key) for stage in pack.stages)
+
+
+def test_a_stage_whose_checkpoint_is_damaged_begins_again_and_says_so(
+    pack: Pack,
+    context: RunContext,
+    folder_session: Any,
+    killed: type[Exception],
+    tmp_path: Path,
+) -> None:
+    eager = replace(context, checkpoint_every=1)
+    with pytest.raises(killed):
+        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
+    damaged = pack.stages[0]
+    path = tmp_path / "c" / f"{damaged.key}.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    session = folder_session(tmp_path / "c")
+    assert run_pack(pack, eager, World(), session) == {}
+    (line,) = session.said
+    assert line.startswith(
+        f"warning: {damaged.title} begins again: its checkpoint cannot be read (RuntimeError: "
+    )
+    # Three go on after their second epoch, the fourth from its first.
+    assert [len(rows) for rows in session.reports[:3]] == [2, 2, 2]
+    assert [row["epoch"] for row in session.reported].count(1) == 4
+    assert [len(read_history(context.store, stage)) for stage in pack.stages] == [4] * 4
+
+
 def test_how_many_to_train_at_once_is_measured(
     real_plan: Callable[..., Plan], context: RunContext, session: Any
 ) -> None:
@@ -425,6 +470,31 @@ def test_how_many_to_train_at_once_is_measured(
     assert stack_size(list(plan.stages.values())[:1], context, inputs, World()) == 1
     short = real_plan(structures=["alone"], seeds=list(range(6)))
     assert stack_size(list(short.stages.values()), context, inputs, World()) == 6
+
+
+def test_one_that_cannot_be_prepared_spoils_no_measurement(
+    real_plan: Callable[..., Plan], context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"epochs": 60, "batch_size": 64}
+    plan = real_plan(structures=["alone"], seeds=list(range(6)), training=recipe)
+    tried: list[int] = []
+
+    def fastest(make: Any, most: int, *arguments: Any) -> int:
+        tried.extend(len(make(size)) for size in (1, 4, 6))
+        return 1
+
+    calls = iter(range(1000))
+
+    def refuse(self: GanLearner, images: Any, world: World) -> None:
+        if next(calls) % 6 == 0:  # the first of the stages, each time
+            raise CannotTrain("the covariance has no inverse")
+
+    monkeypatch.setattr("orchestrator.running.stack.fastest_size", fastest)
+    monkeypatch.setattr(GanLearner, "prepare", refuse)
+    inputs = PackInputs(context, World())
+    assert stack_size(list(plan.stages.values()), context, inputs, World()) == 1
+    assert tried[0] == 1
+    assert tried[1:] == [4, 5]
 
 
 # Failures
@@ -479,6 +549,29 @@ def test_a_learner_that_cannot_be_trained_fails_alone(
     failures = run_pack(pack, replace(context, lanes=lanes), World(), session)
     assert failures == {bad.key: "CannotTrain: the covariance has no inverse"}
     assert [context.store.has(stage.key) for stage in pack.stages] == [True, False, True]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_how_often_a_stage_is_evaluated_does_not_decide_what_becomes_of_it(
+    real_plan: Callable[..., Plan],
+    context: RunContext,
+    session: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int,
+) -> None:
+    training = {"epochs": 3, "batch_size": 64}
+    stage = chain(real_plan(structures=["alone"], training=training))[0]
+    evaluations = [epoch for epoch in (1, 2, 3) if epoch % every == 0 or epoch == 3]
+    number = iter(evaluations)
+
+    def too_early(self: GanLearner, images: Any, world: World) -> None:
+        if next(number) < 3:
+            raise CannotTrain("nothing is learned yet")
+
+    monkeypatch.setattr(GanLearner, "calibrate", too_early)
+    assert run(stage, replace(context, evaluate_every=every), session) == {}
+    found = [row["epoch"] for row in read_history(context.store, stage) if "auroc" in row]
+    assert found == [3]
 
 
 def test_another_dataset_than_the_planned_one_is_refused(
@@ -541,7 +634,7 @@ class BesideOneThatCannotRead(World):
     """A world whose other process, on a machine without the photographs, has just said so."""
 
     def gather(self, value: Any) -> list[Any]:
-        return [value, (DataError, "the folder is not there")]
+        return [value, "the folder is not there"]
 
 
 def test_what_another_worker_cannot_read_fails_the_stage_here_too(
