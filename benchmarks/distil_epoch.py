@@ -38,8 +38,8 @@ def plain(image_size: int) -> float:
         order = torch.randperm(len(images))
         for rows in order[: len(images) // BATCH * BATCH].split(BATCH):
             x = images[rows]
-            taught, maps = teacher(x), student(x)
-            parts = [feature_distances(taught[i - 1], maps[i - 1]) for i in TRAINING_LAYERS]
+            outputs, maps = teacher(x), student(x)
+            parts = [feature_distances(outputs[i - 1], maps[i - 1]) for i in TRAINING_LAYERS]
             loss = torch.stack([v.mean() + LAMBDA * d.mean() for v, d in parts]).sum()
             adam.zero_grad()
             loss.backward()

@@ -40,11 +40,11 @@ def plain(widths: Widths) -> float:
     def step() -> None:
         x = images[torch.randperm(len(images))[:BATCH]]
         with torch.no_grad():
-            taught = teacher(x)
+            outputs = teacher(x)
         made = generator(x)
         f_x, f_x_hat = critic(x)[1], critic(made.x_hat_BCSS)[1]
         own = gan_terms(x, made, f_x, f_x_hat, "l2")
-        shared = distillation_terms(made, taught, "l2")
+        shared = distillation_terms(made, outputs, "l2")
         loss: Tensor = sum(gan[name] * term for name, term in own.items())
         loss = loss + sum(distillation[name] * term for name, term in shared.items())
         adams[0].zero_grad()

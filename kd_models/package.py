@@ -1,6 +1,7 @@
 """A student's package: a folder that scores images without sweep, store or tracking server."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -54,18 +55,18 @@ class Measured(Value):
     """of all that must be deployed"""
     flops: int
     """of all that must be deployed, for one image; one multiply-accumulate = 1"""
-    latency_ms: float | None = None
+    latency_ms: float
     """of all that must be deployed, on the machine that the sweep was run from"""
-    student_params: int | None = None
-    student_flops: int | None = None
-    student_latency_ms: float | None = None
+    student_params: int
+    student_flops: int
+    student_latency_ms: float
 
 
 class PackageConfig(Value):
     """Everything in a package but the weights."""
 
-    format: Literal[2] = 2
-    axes: dict[str, Any]
+    format: Literal[1] = 1
+    axes: Mapping[str, Any]
     """what sets the student apart from the sweep's others"""
     dataset: str
     normal_class: str
@@ -132,7 +133,7 @@ class Package:
             package.scorer()
             wanted = config.detector.pretrained_sha256
             if teacher is not None and PretrainedWeights(teacher).sha256 != wanted:
-                raise ValueError(f"{TEACHER} is not the teacher that the student was taught by")
+                raise ValueError(f"{TEACHER} is not the teacher that the student learned from")
         except PackageError as error:
             raise PackageError(f"{folder} is not whole: {error}") from None
         except (ValidationError, ValueError, SafetensorError, RuntimeError, OSError) as error:
@@ -198,12 +199,12 @@ def _code(name: str) -> str:
 def _cost_rows(config: PackageConfig) -> str:
     m = config.measured
     rows = {"deployed": (m.params, m.flops, m.latency_ms)}
-    if config.detector.pretrained_sha256 and m.student_params and m.student_flops:
+    if config.detector.pretrained_sha256:
         rows = {
             "student alone": (m.student_params, m.student_flops, m.student_latency_ms),
             "deployed, teacher and student": rows["deployed"],
         }
     return "\n".join(
-        f"| {name} | {params:,} | {flops:,} | {'-' if ms is None else f'{ms:.2f} ms'} |"
+        f"| {name} | {params:,} | {flops:,} | {ms:.2f} ms |"
         for name, (params, flops, ms) in rows.items()
     )

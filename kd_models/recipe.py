@@ -13,8 +13,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class Recipe(Value):
     """Adam on shuffled batches of normal images; the weights of the last epoch are the result.
 
-    Without the decay AUROC swings by 0.1 from epoch to epoch, so the cosine is the default;
-    the paper's own settings are epochs 500, batch_size 1, schedule constant (Section 4).
+    Without the decay AUROC swings by 0.1 from epoch to epoch, so the cosine is the default.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30

@@ -46,14 +46,14 @@ class Outcome:
 
 
 def run_sweep(
-    spec: SweepSpec, executor: Executor, display_of: Callable[[], Display], say: Say
+    spec: SweepSpec, executor: Executor, make_display: Callable[[], Display], say: Say
 ) -> Outcome:
     """Run a sweep to its end, or go on with one that was interrupted.
 
     Args:
         spec: the sweep.
         executor: trains the packs.
-        display_of: makes the display, after everything that may fail at once.
+        make_display: makes the display. Called when nothing is left that fails before training.
         say: told what happens before there is a display.
 
     Raises:
@@ -84,7 +84,9 @@ def run_sweep(
         try:
             log.start_sweep(prepared.pretrained, finished)
             if left:
-                _train(prepared, schedule, executor, store, log, display_of, already=len(finished))
+                _train(
+                    prepared, schedule, executor, store, log, make_display, already=len(finished)
+                )
             results = collect(plan, store, schedule.failed, schedule.skipped)
             problems = log.finish_sweep(results, say)
         except BaseException:
@@ -115,7 +117,7 @@ def _train(
     executor: Executor,
     store: Store,
     log: BackgroundTracker,
-    display_of: Callable[[], Display],
+    make_display: Callable[[], Display],
     already: int,
 ) -> None:
     spec = prepared.plan.spec
@@ -126,7 +128,7 @@ def _train(
         pretrained=prepared.pretrained.state if prepared.pretrained else None,
         folder=spec.storage.runs_path.absolute(),
     )
-    display = display_of()
+    display = make_display()
     listener = SweepListener(schedule, store, log, display, already)
     try:
         executor.run(schedule, work, listener)

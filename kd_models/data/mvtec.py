@@ -143,15 +143,15 @@ class _Category:
     """What was read of a category: its images, and for each test image its defect and mask."""
 
     name: str
-    train: list[ImageFile]
-    test: list[ImageFile]
-    defects: list[int]
-    masks: list[MaskSource]
+    train: tuple[ImageFile, ...]
+    test: tuple[ImageFile, ...]
+    defects: tuple[int, ...]
+    masks: tuple[MaskSource, ...]
     depth: int | None
 
-    def files(self) -> list[ImageFile]:
-        masks = [mask for mask in self.masks if isinstance(mask, ImageFile)]
-        return self.train + self.test + masks
+    def files(self) -> tuple[ImageFile, ...]:
+        masks = (mask for mask in self.masks if isinstance(mask, ImageFile))
+        return (*self.train, *self.test, *masks)
 
     def fingerprint(self) -> str:
         # By paths inside the category, so that it is the same in whatever tree the category lies.
@@ -191,7 +191,14 @@ def _read_category(
     truth = image_names(tree, f"{name}/{_TRUTH}")  # ``found`` has noted what is unused there
     note_unused(tree, name, [*used, *truth], _EXPECTED, notes)
     train, test, depth = with_depth(printable(name), train, test, options, notes)
-    return _Category(name=name, train=train, test=test, defects=defects, masks=masks, depth=depth)
+    return _Category(
+        name=name,
+        train=tuple(train),
+        test=tuple(test),
+        defects=tuple(defects),
+        masks=tuple(masks),
+        depth=depth,
+    )
 
 
 class _Masks:

@@ -47,7 +47,7 @@ class Localisation:
     """Heat maps of a few images, and how well all that have masks are localised."""
 
     shown: tuple[Shown, ...]
-    metrics: dict[str, float]
+    metrics: Mapping[str, float]
     """``pixel_auroc`` and ``pro``, in process 0 if there are masks of novel pixels"""
 
 
@@ -119,8 +119,8 @@ def heat_maps(scorer: Scorer, images: Tensor) -> Tensor:
     """Return where each image (N, C, S, S) is novel: float32 (N, S, S), at least 0, not scaled.
 
     A heat map is the gradient of the score by the pixels, |d score / d x| summed over channels
-    (ECA_MKDAD, Eq. 4), smoothed by a Gaussian and opened (eroded, then dilated: Eq. 5), which
-    removes what is smaller than the opening.
+    (Zhou and Xing 2023, Eq. 4), smoothed by a Gaussian and opened (eroded, then dilated: Eq. 5),
+    which removes what is smaller than the opening.
 
     The scorer is expected in evaluation mode; an image's map does not depend on other images.
     """

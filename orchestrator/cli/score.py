@@ -71,8 +71,8 @@ def score(
     A score at or above the student's threshold is novel. Of a dataset it is the test split that
     is scored, with the student's own normal class, and the AUROC is printed with it; where its
     images have masks, --heatmaps adds how well the novel pixels are found (pixel AUROC and PRO).
-    Each heat map is drawn on a scale of its own, but never a finer one than leaves the images
-    called normal cold.
+    The colours of a heat map go from zero to its highest value, but at least to twice the highest
+    value of the images called normal, so that these stay cold.
     """
 
     def work(log: Console, say: Say) -> Answer:

@@ -25,7 +25,7 @@ class ExecutorError(UserError):
 
 
 class Listener(Protocol):
-    """Who is told what happens while packs run. Called in the process that runs the sweep."""
+    """Takes what happens while packs run. Called in the process that runs the sweep."""
 
     def pack_started(self, pack: Pack) -> None:
         """A pack starts."""

@@ -57,8 +57,8 @@ class Resources(Value):
     checkpoint_every: Count = 10
     """epochs between checkpoints"""
     teacher_cache_gib: Annotated[float, Field(ge=0)] = 4
-    """most memory (of the GPU, where there is one) in which each worker keeps a pretrained
-    teacher's outputs for the images; if they need more, the teacher runs at every step instead"""
+    """memory in GiB (of the GPU, where there is one) that each worker may use to keep a pretrained
+    teacher's outputs for the images; a teacher whose outputs need more runs in every step again"""
 
 
 def _printable(names: Any) -> Any:

@@ -128,14 +128,15 @@ def _explained(
     at: dict[_Place, list[ErrorDetails]] = {}
     for detail in error.errors():
         at.setdefault(_place(detail), []).append(detail)
-    # If a part of a setting is wrong, pydantic's messages on the setting's other forms are no help.
-    telling = {
+    # A setting may have several forms, and pydantic reports an error for each. Where one of them
+    # has an error deeper inside, that form was meant, and only its error is told.
+    meant = {
         place: details
         for place, details in at.items()
         if not any(len(other) > len(place) and other[: len(place)] == place for other in at)
     }
     lines = []
-    for place, details in telling.items():
+    for place, details in meant.items():
         if place[0] == _METHODS_OWN and method is not None:
             top = [*(n for n in model.model_fields if n != _METHODS_OWN), *method.model_fields]
             lines.append(_line(place[1:], details, method, top))
@@ -171,8 +172,7 @@ def _line(
 
 
 def _expected(details: Sequence[ErrorDetails]) -> str:
-    # Where the value has one of the forms there are, what is wrong with it says more than the
-    # other forms do.
+    # Where the value is of one form's type, only that form's error is told.
     other_form = [d["type"].endswith(("_type", "literal_error")) for d in details]
     if not all(other_form):
         details = [d for d, other in zip(details, other_form, strict=True) if not other]

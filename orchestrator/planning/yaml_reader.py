@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: str | bytes) -> None:
         super().__init__(stream)
         self._key_lines: dict[int, list[int]] = {}
-        """by the mapping's id: where its keys are, of which an alias is elsewhere than its node"""
+        """the lines of a mapping's keys, by its id; an alias has its node elsewhere"""
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         line = self.peek_event().start_mark.line + 1
@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
-        # Here, since merging (<<) puts pairs into the node that nobody wrote in it.
+        # Keys are checked before PyYAML merges (<<) other mappings into the node.
         node: MappingNode = super().compose_mapping_node(anchor)
         first_lines: dict[str, int] = {}
         lines = self._key_lines.pop(id(node), [])

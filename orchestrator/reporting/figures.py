@@ -97,8 +97,8 @@ def heat_map_figure(shown: Sequence[Shown], threshold: float, title: str) -> Fig
 def layer_figure(shown: Sequence[Shown], title: str) -> Figure:
     """Draw the maps of student and teacher, layer by layer, and where they differ.
 
-    The images are the highest-scoring novel one and a typical normal one, as in ECA_MKDAD's Fig. 9.
-    Both share a layer's scales: darker is more.
+    The images are the highest-scoring novel one and a typical normal one (as Zhou and Xing 2023,
+    Fig. 9). Both share a layer's scales: darker is more.
     """
     novel = next(one for one in shown if one.novel)
     normal = [one for one in shown if not one.novel][:2][-1]
@@ -137,7 +137,7 @@ def overlay(
 
 
 def comparison_figure(compared: Sequence[Compared]) -> Figure:
-    """Draw AUROC and inference time of every kind of student, as in ECA_MKDAD's Fig. 5 and 6.
+    """Draw AUROC and inference time of every kind of student (Zhou and Xing 2023, Fig. 5 and 6).
 
     There is one bar for each dataset and normal class, and a dot for every seed if there are
     several.

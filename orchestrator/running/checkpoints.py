@@ -33,7 +33,7 @@ class Checkpoint:
     def load(cls, stages: Sequence[Stage], session: Session, world: World) -> Self:
         """Read what the session's checkpoint has of the stages, in every process of ``world``.
 
-        What one of them cannot read counts as missing, and is told of.
+        What one of them cannot read counts as missing, with a warning.
         """
         states: dict[str, TrainingState] = {}
         histories: dict[str, History] = {}
@@ -62,10 +62,10 @@ class Checkpoint:
                     )
                 else:
                     histories[stage.key] = history
-        unreadable = {key: told for found in world.gather(problems) for key, told in found.items()}
+        unreadable = {key: line for found in world.gather(problems) for key, line in found.items()}
         if world.rank == 0:
-            for told in unreadable.values():
-                session.say(f"warning: {told}")
+            for problem in unreadable.values():
+                session.say(f"warning: {problem}")
         return cls(
             {key: state for key, state in states.items() if key not in unreadable},
             {key: history for key, history in histories.items() if key not in unreadable},

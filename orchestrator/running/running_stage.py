@@ -1,5 +1,7 @@
 """A stage while it trains: its learner and data, and what was found of it so far."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from kd_models.evaluation.localisation import Localisation, localise
@@ -28,7 +30,7 @@ class RunningStage:
     ) -> None:
         self.stage, self.learner = stage, learner
         self.data = inputs.data(stage)
-        self.history: History = list(history)
+        self.history = list(history)
         self._holdout = holdout_split(self.data.labels.numpy())
         self._scores: ScoredSplit | None = None
         self._localisation: Localisation | None = None
@@ -38,7 +40,7 @@ class RunningStage:
         self._scores = to_scored_split(scores, self.data.novel, self.data.labels)
         return aurocs(self._scores.scores, self._scores.novel, self._holdout)
 
-    def localise(self, world: World) -> dict[str, float]:
+    def localise(self, world: World) -> Mapping[str, float]:
         """Draw heat maps of the test images, and return how well they find what is novel."""
         assert self._scores is not None
         self._localisation = localise(

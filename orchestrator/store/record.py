@@ -1,7 +1,7 @@
 """What a stored stage holds, and how it is spelled in files."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ NETWORKS, SCORES, HISTORY, IDENTITY, SHOWN, CAPTIONS = (
     "shown.json",
 )
 
-History = list[dict[str, float]]
+History = Sequence[Mapping[str, float]]
 """one row per epoch: ``epoch`` (from 1), ``seconds``, every term, AUROCs where evaluated"""
 
 

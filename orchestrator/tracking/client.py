@@ -102,9 +102,10 @@ def _create_database(path: Path) -> None:
 
 
 def lock_of(uri: str) -> FileLock:
-    """Return the lock under which processes of this machine create what may exist only once.
+    """Return the lock that a process holds while it finds or creates something in MLflow.
 
-    Without it, each would create an experiment, a stage's run or a student's version of its own.
+    Two processes of this machine so share one experiment, one run for each stage and one version
+    for each student, where each would have created its own.
     """
     if file := sqlite_file(uri):
         return FileLock(f"{Path(file).absolute()}.lock")
@@ -119,8 +120,8 @@ def artifacts_below(root: Path) -> Path:
 def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
     """Check that the artifacts of a sweep are where MLflow's database says.
 
-    MLflow keeps whole paths, so a folder that was moved, or copied, is still said to be where it
-    was: nothing would be found there, or what belongs to another would be written.
+    MLflow's database has absolute paths. After its folder was moved, they lead nowhere; after it
+    was copied, they lead to the original, which the copy's sweeps would change.
 
     Raises:
         TrackingError: they are not; the message says what to do.
@@ -130,7 +131,9 @@ def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
         return
     home, folder = Path(file).absolute().parent, Path(local_file_uri_to_path(location))
     own = artifacts_below(home) / folder.name
-    elsewhere = folder.is_dir() and not own.exists()  # a database apart from what it tells of
+    elsewhere = (
+        folder.is_dir() and not own.exists()
+    )  # somebody put the artifacts apart from the database
     if folder.resolve() == own.resolve() or elsewhere:
         return
     before = folder.parents[1]

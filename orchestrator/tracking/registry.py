@@ -71,25 +71,29 @@ class Choice:
         """
         kind, colon, path = self.dataset.partition(":")
         # Two folders may end in the same name, so a hash of the whole path follows.
-        dataset = _part(PurePosixPath(path).name, always=self.dataset) if colon else _part(kind)
-        return f"{sweep}.{dataset}.{_part(self.normal_class)}"
+        dataset = _hashed(PurePosixPath(path).name, self.dataset) if colon else _name_part(kind)
+        return f"{sweep}.{dataset}.{_name_part(self.normal_class)}"
 
 
 _LONGEST_PART = 60
-_LOOKS_MADE = re.compile(r"-[0-9a-f]{8}$")
+_LOOKS_HASHED = re.compile(r"-[0-9a-f]{8}$")
 
 
-def _part(name: str, always: str = "") -> str:
-    """Return a name with letters, digits, _ and - alone.
+def _name_part(name: str) -> str:
+    """Return a name with letters, digits, _ and - alone; one that is changed ends in a hash.
 
     The registry allows no slash and no colon, a shell only these characters, and dots separate the
-    parts. A name that is changed ends in a hash of the original. With ``always``, the name always
-    ends in the hash of that.
+    parts.
     """
+    hashed = _hashed(name, name)
+    is_kept = hashed.startswith(f"{name}-") and not _LOOKS_HASHED.search(name)
+    return name if is_kept else hashed
+
+
+def _hashed(name: str, of: str) -> str:
+    """Return a name with letters, digits, _ and - alone, cut, and a hash of ``of``."""
     clean = re.sub(r"[^\w-]+", "-", name)
-    if clean == name and len(name) <= _LONGEST_PART and not _LOOKS_MADE.search(name) and not always:
-        return name
-    return f"{clean[:_LONGEST_PART]}-{sha256(always or name)[:8]}"
+    return f"{clean[:_LONGEST_PART]}-{sha256(of)[:8]}"
 
 
 def choosing_metric(run: Run) -> float:
@@ -192,12 +196,12 @@ def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
     place.parent.mkdir(parents=True, exist_ok=True)
     # Downloaded beside its place and then moved, so that it is there whole or not at all.
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".download-") as folder:
-        package = _package_of(client, run_id, Path(folder))
+        package = _downloaded(client, run_id, Path(folder))
         (Path(folder) / PACKAGE).replace(place)
     return package
 
 
-def _package_of(client: MlflowClient, run_id: str, folder: Path) -> Package:
+def _downloaded(client: MlflowClient, run_id: str, folder: Path) -> Package:
     """Download a student's package into ``folder``, with its pretrained teacher if it has one."""
 
     def get(run: str, path: str) -> Path:
@@ -221,7 +225,7 @@ def _exported(client: MlflowClient, run_id: str) -> str:
     if outputs and outputs.model_outputs:
         return str(outputs.model_outputs[0].model_id)
     with tempfile.TemporaryDirectory() as folder:
-        return _export(_package_of(client, run_id, Path(folder)), run_id)
+        return _export(_downloaded(client, run_id, Path(folder)), run_id)
 
 
 def _export(package: Package, run_id: str) -> str:
@@ -229,8 +233,8 @@ def _export(package: Package, run_id: str) -> str:
     from mlflow.models import infer_signature
     from mlflow.pytorch import log_model
 
-    shape = package.config.preprocessing
-    example = np.zeros((2, shape.channels, shape.image_size, shape.image_size), dtype=np.float32)
+    wanted = package.config.preprocessing
+    example = np.zeros((2, wanted.channels, wanted.image_size, wanted.image_size), np.float32)
     # Only an active run puts a model into its own experiment.
     with mlflow.start_run(run_id=run_id):
         info = log_model(

@@ -79,8 +79,12 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gmean=0.5,
         fpr=0.5,
         fnr=0.5,
-        params=49722,
-        flops=76416,
+        params=49_722,
+        flops=76_416,
+        latency_ms=0.6,
+        student_params=49_722,
+        student_flops=76_416,
+        student_latency_ms=0.6,
     )
     config = PackageConfig(
         axes={"structure": "kdgan-2"},

@@ -51,7 +51,16 @@ def eca_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         preprocessing=Preprocessing(image_size=32, channels=3),
         threshold=0.0,
-        measured=Measured(protocol="holdout", params=15_061_544, flops=327_619_840, **half),
+        measured=Measured(
+            protocol="holdout",
+            params=15_061_544,
+            flops=327_619_840,
+            latency_ms=20,
+            student_params=346_856,
+            student_flops=40_000_000,
+            student_latency_ms=4,
+            **half,
+        ),
     )
     folder = tmp_path_factory.mktemp("eca") / "package"
     Package(config, weights, teacher.state).save(folder)

@@ -39,20 +39,20 @@ class Home:
 
     def start(self, log: str = "log", **environment: str) -> subprocess.Popen[str]:
         """Start the sweep; what it tells goes to the file ``log``."""
-        with (self.path / log).open("a") as told:
+        with (self.path / log).open("a") as output:
             return subprocess.Popen(
                 [sys.executable, str(ROOT / "jobs/sweep.py"), str(self.file), "--json"],
                 env={**os.environ, "KD_HOME": str(self.path), **environment},
                 cwd=self.path,  # not the project: the job has to find itself
                 stdout=subprocess.PIPE,
-                stderr=told,
+                stderr=output,
                 text=True,
             )
 
     def finish(self, process: subprocess.Popen[str], log: str = "log") -> Finished:
         out, _ = process.communicate(timeout=600)
-        told = (self.path / log).read_text()
-        return Finished(process.returncode, json.loads(out) if out else {}, told)
+        output = (self.path / log).read_text()
+        return Finished(process.returncode, json.loads(out) if out else {}, output)
 
     def run(self, **environment: str) -> Finished:
         return self.finish(self.start(**environment))

@@ -50,6 +50,10 @@ def config(**changes: object) -> PackageConfig:
             fnr=0.26789,
             params=49_722,
             flops=76_416,
+            latency_ms=0.6,
+            student_params=49_722,
+            student_flops=76_416,
+            student_latency_ms=0.6,
         ),
     }
     return PackageConfig(**(settings | changes))
@@ -154,7 +158,7 @@ def test_a_garbage_config_is_damage(folder: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"format": 3}, "format"),
+        ({"format": 2}, "format"),
         ({"treshold": 1.0}, "treshold"),
         ({"threshold": "high"}, "threshold"),
         ({"distance": "l1"}, "distance"),

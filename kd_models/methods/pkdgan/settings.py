@@ -57,7 +57,10 @@ class TeacherSettings(Value):
 
 
 class PkdganSettings(MethodSettings):
-    """Structures x student widths x loss weights (P-KDGAN, IJCAI 2020)."""
+    """Structures x student widths x loss weights (P-KDGAN, IJCAI 2020).
+
+    The paper trains 500 epochs with batch_size 1 and a constant rate (Section 4).
+    """
 
     structures: Annotated[tuple[str, ...], Field(min_length=1)]
     student_widths: Literal["paper"] | Annotated[tuple[Widths, ...], Field(min_length=1)] = "paper"

@@ -88,7 +88,7 @@ def test_auroc_does_not_see_the_order_of_the_images(
     assert auroc(scores[order], novel[order]) == auroc(scores, novel)
 
 
-JUDGES = [
+METRICS = [
     auroc,
     roc_curve,
     youden_threshold,
@@ -97,19 +97,19 @@ JUDGES = [
 ]
 
 
-@pytest.mark.parametrize("judge", JUDGES)
-def test_a_missing_class_is_named(judge: object) -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_missing_class_is_named(metric: object) -> None:
     with pytest.raises(MetricsError, match="no novel image among the 3"):
-        judge(array(1, 2, 3), flags("---"))  # type: ignore[operator]
+        metric(array(1, 2, 3), flags("---"))  # type: ignore[operator]
     with pytest.raises(MetricsError, match="no normal image among the 3"):
-        judge(array(1, 2, 3), flags("+++"))  # type: ignore[operator]
+        metric(array(1, 2, 3), flags("+++"))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("judge", JUDGES)
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_an_error(judge: object, value: float) -> None:
+def test_a_score_that_is_no_number_is_an_error(metric: object, value: float) -> None:
     with pytest.raises(MetricsError, match="2 of 4 scores are not finite"):
-        judge(array(1, value, value, 2), flags("-++-"))  # type: ignore[operator]
+        metric(array(1, value, value, 2), flags("-++-"))  # type: ignore[operator]
 
 
 def test_no_image_at_all_is_an_error() -> None:

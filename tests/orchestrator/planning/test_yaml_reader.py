@@ -1,6 +1,7 @@
 """YAML read as it looks."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -94,9 +95,11 @@ def test_anything_else_is_refused(text: str) -> None:
         read_yaml(f"x: {text}")
 
 
+# YAML 1.1 takes 1e5, without a point, for text, so its writers do not quote it.
+TEXT = st.text().filter(lambda text: not re.fullmatch(r"[-+]?[0-9.]+[eE][-+]?[0-9]+", text))
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
 

@@ -216,7 +216,7 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped_bit_for_bit(
     assert run(stage, resumed, again) == {}
 
     saved = stop - stop % every
-    # The saved epochs are told again, all at once: their news may have died with the process.
+    # The saved epochs are reported again, all at once: the process may have died before it did.
     assert [len(rows) for rows in again.reports] == [saved] * (saved > 0) + [1] * (4 - saved)
     assert [row["epoch"] for row in again.reported] == [1, 2, 3, 4]
     for name in (NETWORKS, SCORES):

@@ -291,7 +291,7 @@ def test_an_epoch_whose_news_were_lost_is_logged_later(
     runs: Callable[[Tracker], dict[str, Any]],
     storage: StorageSpec,
 ) -> None:
-    """A worker that is killed takes the news it had not sent yet along."""
+    """What a worker had not reported yet when it was killed is lost."""
     rows = [{"epoch": n, "kd/k1": 1 / n} for n in (1, 2, 3, 4, 5)]
     tracker, plan = sweep()
     stage = teacher_of(plan)

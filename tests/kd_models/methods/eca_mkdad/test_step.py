@@ -85,12 +85,17 @@ def student_of(learner: DistilLearner) -> nn.Module:
 
 
 def equation_13(
-    taught: Sequence[Tensor], learnt: Sequence[Tensor], layers: Sequence[int], lambda_: float
+    teacher_maps: Sequence[Tensor],
+    student_maps: Sequence[Tensor],
+    layers: Sequence[int],
+    lambda_: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The values and, weighted, the directions of every image, summed over layers, each (B,)."""
-    values, directions = np.zeros(len(taught[0])), np.zeros(len(taught[0]))
+    values, directions = np.zeros(len(teacher_maps[0])), np.zeros(len(teacher_maps[0]))
     for layer in layers:
-        pairs = zip(taught[layer - 1].numpy(), learnt[layer - 1].detach().numpy(), strict=True)
+        pairs = zip(
+            teacher_maps[layer - 1].numpy(), student_maps[layer - 1].detach().numpy(), strict=True
+        )
         for image, (t, s) in enumerate(pairs):
             t, s = t.astype(np.float64).ravel(), s.astype(np.float64).ravel()
             values[image] += ((t - s) ** 2).mean()
@@ -181,8 +186,8 @@ def test_a_score_is_equation_13_over_the_scoring_layers(
     learner = make_learner(lambda_=lambda_)
     with torch.no_grad():
         student_of(learner)(images)  # running averages other than those it starts with
-        taught, learnt = teacher_of(learner)(images), student_of(learner).eval()(images)
-    values, directions = equation_13(taught, learnt, (3, 4, 5), lambda_)
+        teacher_maps, student_maps = teacher_of(learner)(images), student_of(learner).eval()(images)
+    values, directions = equation_13(teacher_maps, student_maps, (3, 4, 5), lambda_)
     scores = learner.score(images, World(), {})
     assert scores.shape == (8,)
     np.testing.assert_allclose(scores.numpy(), values + directions, rtol=1e-5)
@@ -196,8 +201,11 @@ def test_the_loss_is_the_mean_of_equation_13_over_the_training_layers(
 ) -> None:
     learner = make_learner()
     with torch.no_grad():
-        taught, learnt = teacher_of(learner)(images), student_of(learner).train()(images)
-    values, directions = equation_13(taught, learnt, (2, 3, 4, 5), 0.5)
+        teacher_maps, student_maps = (
+            teacher_of(learner)(images),
+            student_of(learner).train()(images),
+        )
+    values, directions = equation_13(teacher_maps, student_maps, (2, 3, 4, 5), 0.5)
     (objective,) = learner.objectives()
     terms, made = objective({"x": images})
     assert made == {}
@@ -207,7 +215,7 @@ def test_the_loss_is_the_mean_of_equation_13_over_the_training_layers(
         "loss"
     ]
     for layer in layers:
-        value, direction = equation_13(taught, learnt, (layer,), 1.0)
+        value, direction = equation_13(teacher_maps, student_maps, (layer,), 1.0)
         assert terms[f"value/{layer}"].item() == pytest.approx(value.mean(), rel=1e-5)
         assert terms[f"direction/{layer}"].item() == pytest.approx(direction.mean(), rel=1e-4)
 
@@ -233,8 +241,8 @@ def test_which_layers_count_is_a_setting(
 ) -> None:
     learner = make_learner(training_layers=(2, 5), scoring_layers=scoring)
     with torch.no_grad():
-        taught, learnt = teacher_of(learner)(images), student_of(learner).eval()(images)
-    expected = sum(equation_13(taught, learnt, scoring, 0.5))
+        teacher_maps, student_maps = teacher_of(learner)(images), student_of(learner).eval()(images)
+    expected = sum(equation_13(teacher_maps, student_maps, scoring, 0.5))
     kept = learner.scoring_targets(images, World())
     assert list(kept) == [f"target/{layer}" for layer in scoring]
     for targets in ({}, kept):
@@ -260,9 +268,11 @@ def test_with_lambda_0_the_direction_is_told_but_neither_scored_nor_minimised(
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
     with torch.no_grad():
-        taught, learnt = teacher_of(learner)(images), student_of(learner).eval()(images)
+        teacher_maps, student_maps = teacher_of(learner)(images), student_of(learner).eval()(images)
     scores = learner.score(images, World(), {}).numpy()
-    np.testing.assert_allclose(scores, equation_13(taught, learnt, (3, 4, 5), 0)[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        scores, equation_13(teacher_maps, student_maps, (3, 4, 5), 0)[0], rtol=1e-5
+    )
 
 
 def test_the_maps_are_means_over_channels_of_the_distilled_layers(
