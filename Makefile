@@ -1,6 +1,6 @@
 # make sweep   install everything and run the quickstart sweep
 # make test    install everything and run the tests
-# make test-fast what starts neither Ray nor a server nor another program: about a minute on two cores
+# make test-fast what starts neither Ray nor a server nor another program: about 80 seconds on two cores
 # make test-long   what takes longer than CI may: four sweeps at once on a new home, five times
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
@@ -33,7 +33,7 @@ test: install
 	$(BIN)/python -m pytest
 
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not cluster and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not cluster and not slow"
 
 test-long: install
 	KD_TEST_SWEEPS=4 KD_TEST_ROUNDS=5 $(BIN)/python -m pytest tests/cluster/test_neighbours.py

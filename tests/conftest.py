@@ -17,10 +17,16 @@ Pixels = NDArray[np.float64]
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "two_workers" in getattr(item, "fixturenames", ()):
+        used = getattr(item, "fixturenames", ())
+        if "two_workers" in used:
             item.add_marker(pytest.mark.slow)
+        # Whoever runs tests in several processes trains these in one of them alone.
+        for fixture in ("eca_trained", "teachers_and_students"):
+            if fixture in used:
+                item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture(scope="module")

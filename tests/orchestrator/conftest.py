@@ -224,11 +224,24 @@ class Logged:
 
 
 @pytest.fixture(scope="session")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageSpec]:
-    """A place with an MLflow database of its own; setting one up takes seconds."""
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database to copy, since making one takes a second."""
+    from orchestrator.tracking.client import connect
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def storage(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StorageSpec]:
+    """A place with an MLflow database of its own."""
     import mlflow
 
     root = tmp_path_factory.mktemp("root")
+    shutil.copy(empty_database, root)
     before = mlflow.get_tracking_uri()
     yield StorageSpec(root=str(root), tracking_uri=f"sqlite:///{root}/mlflow.db")
     mlflow.set_tracking_uri(before)

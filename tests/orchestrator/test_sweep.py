@@ -1,5 +1,6 @@
 """A whole sweep in this process: real trainings, a real MLflow database, and no Ray."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class Display:
 
 
 @pytest.fixture
-def spec(spec_of: Callable[..., SweepSpec], tmp_path: Path) -> SweepSpec:
+def spec(spec_of: Callable[..., SweepSpec], empty_database: Path, tmp_path: Path) -> SweepSpec:
+    shutil.copy(empty_database, tmp_path)
     return spec_of(storage={"root": str(tmp_path)}, structures=["kdgan-2", "p-kdgan-23"])
 
 

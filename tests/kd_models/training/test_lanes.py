@@ -200,8 +200,9 @@ def test_a_lane_goes_on_in_another_pack(lane_of: LaneOf, tmp_path: Path) -> None
     assert_close(weights_of(second[1].learner), weights_of(undisturbed.learner), 1e-7, 1e-9)
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["kept", "live"])
-@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize(
+    ("placement", "kept"), [*((placement, True) for placement in PLACEMENTS), ("eca-all", False)]
+)
 def test_feature_students_train_and_score_as_each_would_alone(
     placement: str, kept: bool, teacher_weights: dict[str, Tensor], draw_images: DrawImages
 ) -> None:

@@ -1,5 +1,6 @@
 """One pack from its parents to the store: real, tiny trainings without Ray."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -304,16 +305,32 @@ def test_a_corrupt_stage_is_trained_again(trained: Any, context: RunContext, ses
 # Packs
 
 
-@pytest.fixture
-def pack(real_plan: Callable[..., Plan], context: RunContext, session: Any) -> Pack:
-    """Students of two classes with two weightings each, whose teachers are in the store."""
+@pytest.fixture(scope="module")
+def teachers_and_students(
+    real_plan: Callable[..., Plan],
+    digits: ImageSet,
+    folder_session: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[FolderStore, Pack]:
+    """A store of teachers, and their students: of two classes with two weightings each."""
     plan = real_plan(
         normal_classes=[0, 1],
         loss_weights=[{}, {"k2": 5.0}],
         training={"epochs": 4, "batch_size": 32},
     )
     teachers, students = plan.packs()
+    store = FolderStore(tmp_path_factory.mktemp("teachers"))
+    session = folder_session(tmp_path_factory.mktemp("session") / "checkpoint")
+    context = RunContext(store, lambda name: digits)
     assert run_pack(teachers, context, World(), session) == {}
+    return store, students
+
+
+@pytest.fixture
+def pack(teachers_and_students: tuple[FolderStore, Pack], store: FolderStore) -> Pack:
+    """Students of two classes with two weightings each, whose teachers are in the store."""
+    of_teachers, students = teachers_and_students
+    shutil.copytree(of_teachers.root, store.root)
     return students
 
 

@@ -698,9 +698,13 @@ def home_at(root: Path) -> StorageSpec:
 
 
 @pytest.fixture
-def home(tmp_path: Path, trained: Any, finish_all: Callable[..., None]) -> StorageSpec:
+def home(
+    tmp_path: Path, empty_database: Path, trained: Any, finish_all: Callable[..., None]
+) -> StorageSpec:
     """A home of its own with one sweep logged whole."""
     storage = home_at(tmp_path / "home")
+    storage.root_path.mkdir()
+    shutil.copy(empty_database, storage.root_path)
     spec = trained.plan.spec.model_copy(update={"storage": storage})
     plan = replace(trained.plan, spec=spec)
     finish_all(Tracker(plan, trained.store, storage), plan, trained.store)
