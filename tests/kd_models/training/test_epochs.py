@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ def test_a_finished_state_is_restored_and_not_trained_on(
     train(second, draw_images(8), recipe, 0, state=states[-1], on_epoch=log)
     assert log.epochs == []
     assert changed(weights_of(first.networks), weights_of(second.networks)) == set()
+
+
+def test_optimizers_must_be_as_many_as_were_saved(
+    make_learner: MakeLearner, draw_images: DrawImages
+) -> None:
+    states: list[TrainingState] = []
+    images, recipe = draw_images(8), Recipe(epochs=1, batch_size=8)
+    train(
+        make_learner("alone"), images, recipe, 0, on_epoch=lambda state, terms: states.append(state)
+    )
+    fewer = replace(states[0], epoch=0, optimizers=states[0].optimizers[:1])
+    with pytest.raises(ValueError, match="zip"):
+        train(make_learner("alone"), images, recipe, 0, state=fewer)
 
 
 def test_a_fixed_teacher_is_no_part_of_the_state(

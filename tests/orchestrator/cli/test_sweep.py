@@ -16,7 +16,7 @@ from orchestrator.planning.sweep_file import read_spec
 from orchestrator.store.folder import FolderStore
 from orchestrator.store.record import IDENTITY, NETWORKS
 
-SWEEPS = Path(__file__).parents[2] / "jobs/sweeps"
+SWEEPS = Path(__file__).parents[3] / "jobs/sweeps"
 
 
 # A sweep that is not a dry run asks MLflow whether it is there.

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from orchestrator.cli import app
 
-JOBS = Path(__file__).parents[2] / "jobs"
+JOBS = Path(__file__).parents[3] / "jobs"
 
 MENTIONED = {
     "sweep": ["FILE", "--set", "--address", "--executor", "--dry-run", "--json", "inline"],

@@ -1,0 +1,61 @@
+"""Which room may import which: those above it in this list, as docs/architecture.md says."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import kd_models
+import orchestrator
+
+ROOMS = [
+    "kd_models.names",
+    "kd_models.values",
+    "kd_models.world",
+    "kd_models.recipe",
+    "kd_models.data",
+    "kd_models.evaluation",
+    "kd_models.methods",
+    "kd_models.training",
+    "kd_models.package",
+    "orchestrator.errors",
+    "orchestrator.console",
+    "orchestrator.planning",
+    "orchestrator.store",
+    "orchestrator.running",
+    "orchestrator.executors",
+    "orchestrator.reporting",
+    "orchestrator.packaging",
+    "orchestrator.tracking",
+    "orchestrator.sweep_listener",
+    "orchestrator.sweep",
+    "orchestrator.cli",
+]
+
+
+def room_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_rooms_import_only_those_above_them() -> None:
+    seen = set()
+    for package in (kd_models, orchestrator):
+        folder = Path(package.__path__[0])
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            if parts[1:] == ("__init__",):
+                continue
+            room = room_of(".".join(parts))
+            seen.add(room)
+            for module in imports(path):
+                other = room_of(module)
+                if other != room and other.split(".")[0] in ("kd_models", "orchestrator"):
+                    assert ROOMS.index(other) < ROOMS.index(room), (path, module)
+    assert seen == set(ROOMS)
