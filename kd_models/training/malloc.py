@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
 
     Every training step frees and allocates the same tensors. glibc hands larger ones back to the
     system, which then clears every page anew: a fifth of the time of a step of 32 small students
-    (docs/benchmarks.md). Elsewhere than on Linux with glibc nothing is done.
+    (docs/lab-notes.md). Elsewhere than on Linux with glibc nothing is done.
     """
     if sys.platform != "linux":
         return

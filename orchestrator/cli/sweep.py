@@ -51,8 +51,8 @@ def sweep(
     found in the store, a half-trained one continues from its last checkpoint, and nothing is
     logged twice. The file may grow or shrink in between.
 
-    Exit code: 0 all candidates trained; 1 some failed (the table says which and why); 2 the
-    sweep could not start.
+    Exit code: 0 all candidates trained; 1 some failed (the table says which and why), or MLflow
+    lacks part; 2 an error; 130 interrupted.
     """
 
     def work(log: Console, say: Say) -> Answer:

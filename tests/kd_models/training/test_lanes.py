@@ -120,7 +120,7 @@ def test_lanes_train_as_each_would_alone(
 
 
 def test_in_single_precision_lanes_stay_within_the_stated_tolerance(lane_of: LaneOf) -> None:
-    """The README's: after five steps of Adam, weights that are within 1e-4 of those alone."""
+    """What docs/sweep-files.md says, after five steps of Adam."""
     recipe = Recipe(epochs=1, batch_size=4)
     of = {"images": 20, "dtype": torch.float32}
     together = [lane_of("kdgan-2", seed, **of) for seed in range(4)]
