@@ -93,7 +93,8 @@ def _plan_table(plan: Plan, data: dict[str, object]) -> Table:
         },
         "by step": ", ".join(f"{n} {step}" for step, n in plan.stages_by_step.items()),
         "in the store": data["in_store"],
-        "trials to run": f"{data['trials']}, or more where the cluster runs several at a time",
+        "trials to run": f"{data['trials']}"
+        + (", or more where the cluster runs several at a time" if data["trials"] else ""),
         "epochs to train": f"{data['epochs']} ({plan.epochs_without_sharing} if nothing were "
         "shared or stored)",
     }
