@@ -12,9 +12,9 @@ from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.reporting.progress import Display
 from orchestrator.reporting.results import CandidateResult, collect, cost_of
-from orchestrator.store import open_store
-from orchestrator.store.base import Store
-from orchestrator.store.record import finished_stages
+from orchestrator.store import open_objects, open_store
+from orchestrator.store.record import damaged_stages
+from orchestrator.store.stages import Store
 from orchestrator.sweep_listener import SweepListener
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.client import connect
@@ -46,7 +46,12 @@ class Outcome:
 
 
 def run_sweep(
-    spec: SweepSpec, executor: Executor, make_display: Callable[[], Display], say: Say
+    spec: SweepSpec,
+    executor: Executor,
+    make_display: Callable[[], Display],
+    say: Say,
+    *,
+    verify: bool = False,
 ) -> Outcome:
     """Run a sweep to its end, or go on with one that was interrupted.
 
@@ -55,17 +60,24 @@ def run_sweep(
         executor: trains the packs.
         make_display: makes the display. Called when nothing is left that fails before training.
         say: told what happens before there is a display.
+        verify: whether to read every byte of the stages that the store has, and to train again
+            those that are damaged.
 
     Raises:
         UserError, DataError, WeightsError: the sweep cannot run; raised before anything is trained.
     """
     began = time.monotonic()
-    store = open_store(spec.storage.store_path)
+    store = open_store(spec.storage.store_uri, spec.storage.s3)
     store.check_writable()
     connect(spec.storage.mlflow_uri)
     prepared = prepare(spec, say, download=True)
     plan = prepared.plan
-    finished = finished_stages(store, plan.stages.values(), say)
+    finished = store.present(plan.stages)
+    if verify:
+        damaged = damaged_stages(store, (plan.stages[key] for key in finished), say)
+        for key in damaged:
+            store.discard(key)
+        finished -= damaged
     # Measured before anything else runs here, since latency is part of the cost.
     for stage in plan.stages.values():
         cost_of(stage)
@@ -124,9 +136,9 @@ def _train(
     work = Work(
         spec=spec,
         store=store,
+        objects=open_objects(spec.storage.root_uri, spec.storage.s3),
         images=prepared.images,
         pretrained=prepared.pretrained.state if prepared.pretrained else None,
-        folder=spec.storage.runs_path.absolute(),
     )
     display = make_display()
     listener = SweepListener(schedule, store, log, display, already)

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.reporting.progress import Display, Progress, counted
-from orchestrator.store.base import Store
-from orchestrator.store.record import is_trained
+from orchestrator.store.stages import Store
 from orchestrator.tracking.background import BackgroundTracker
 
 
@@ -59,8 +58,9 @@ class SweepListener:
     def pack_ended(self, pack: Pack, failures: Mapping[str, str]) -> Mapping[str, str]:
         """Log what became of a pack's stages; one that the store lacks has failed."""
         known = dict(failures)
+        there = self._store.present(stage.key for stage in pack.stages)
         for stage in pack.stages:
-            if stage.key not in known and not is_trained(self._store, stage):
+            if stage.key not in known and stage.key not in there:
                 known[stage.key] = "its trial ended, but the store lacks it"
         for stage in pack.stages:
             failure = known.get(stage.key)

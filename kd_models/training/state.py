@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class TrainingState:
         for name, network in networks.items():
             network.load_state_dict(dict(self.networks[name]))
 
-    def save(self, path: Path) -> None:
+    def save(self, file: Path | BinaryIO) -> None:
         """Write the state to a file."""
         torch.save(
             {
@@ -52,11 +52,11 @@ class TrainingState:
                 },
                 "optimizers": [dict(o) for o in self.optimizers],
             },
-            path,
+            file,
         )
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, file: Path | BinaryIO) -> Self:
         """Read a state written by :meth:`save`; no code in the file is run."""
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(file, map_location="cpu", weights_only=True)
         return cls(saved["epoch"], saved["networks"], saved["optimizers"])

@@ -19,7 +19,7 @@ from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.storage import is_lost_with_the_job
 from orchestrator.planning.sweep_file import read_spec
 from orchestrator.store import open_store
-from orchestrator.store.record import finished_stages
+from orchestrator.store.record import damaged_stages
 
 
 def sweep(
@@ -37,6 +37,13 @@ def sweep(
     ] = next(iter(EXECUTORS)),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Read every byte of what the store has, and train again what is damaged.",
+        ),
     ] = False,
     report: Annotated[
         Path | None,
@@ -58,16 +65,18 @@ def sweep(
     def work(log: Console, say: Say) -> Answer:
         spec = read_spec(file, overrides or ())
         if dry_run:
-            return _plan(spec, say)
-        return _run(spec, open_executor(executor, address), report, log, say)
+            return _plan(spec, verify, say)
+        return _run(spec, open_executor(executor, address), verify, report, log, say)
 
     respond(work, as_json, debug)
 
 
-def _plan(spec: SweepSpec, say: Say) -> Answer:
+def _plan(spec: SweepSpec, verify: bool, say: Say) -> Answer:
     plan = prepare(spec, say, download=False).plan
-    store = open_store(spec.storage.store_path)
-    finished = finished_stages(store, plan.stages.values(), say)
+    store = open_store(spec.storage.store_uri, spec.storage.s3)
+    finished = store.present(plan.stages)
+    if verify:
+        finished -= damaged_stages(store, plan.stages.values(), say)
     data = {
         "name": spec.name,
         "candidates": len(plan.candidates),
@@ -104,7 +113,12 @@ def _plan_table(plan: Plan, data: dict[str, object]) -> Table:
 
 
 def _run(
-    spec: SweepSpec, executor: Executor, report: Path | None, log: Console, say: Say
+    spec: SweepSpec,
+    executor: Executor,
+    verify: bool,
+    report: Path | None,
+    log: Console,
+    say: Say,
 ) -> Answer:
     if report is not None:
         _check_report(report)
@@ -114,7 +128,7 @@ def _run(
     from orchestrator.reporting.tables import candidates_table, comparison_table
     from orchestrator.sweep import run_sweep
 
-    outcome = run_sweep(spec, executor, lambda: display_for(log), say)
+    outcome = run_sweep(spec, executor, lambda: display_for(log), say, verify=verify)
     for result in outcome.results:
         if result.status != "finished":
             say(f"{result.status}: {result.candidate.name()}: {result.reason}")

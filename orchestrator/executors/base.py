@@ -1,12 +1,8 @@
 """The seam between a schedule and whatever trains its packs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
-
-from filelock import FileLock, Timeout
 
 from kd_models.data import ImageSet
 from kd_models.methods.base import StateDict
@@ -15,9 +11,10 @@ from orchestrator.errors import UserError
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
-from orchestrator.store.base import Store
-from orchestrator.store.record import is_trained
+from orchestrator.store.objects import Objects
+from orchestrator.store.stages import Store
 
 
 class ExecutorError(UserError):
@@ -61,22 +58,28 @@ class Work:
     Attributes:
         spec: the sweep.
         store: for finished stages.
+        objects: where checkpoints and leases are.
         images: the datasets by name.
         pretrained: the pretrained weights, where the method has any.
-        folder: for checkpoints and locks; every machine at work must see it.
     """
 
     spec: SweepSpec
     store: Store
+    objects: Objects
     images: Mapping[str, ImageSet]
     pretrained: StateDict | None
-    folder: Path
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Return the checkpoints of unfinished stages."""
+        return Checkpoints(self.objects)
 
     def context(self) -> RunContext:
         """Return the context of packs that run in this process."""
         resources, pretrained = self.spec.resources, self.pretrained
         return RunContext(
             store=self.store,
+            checkpoints=self.checkpoints,
             images=self.images.__getitem__,
             read_pretrained=None if pretrained is None else lambda: pretrained,
             budget_bytes=int(resources.teacher_cache_gib * 2**30),
@@ -114,28 +117,6 @@ class Executor(Protocol):
         """Give everything back. Called once after :meth:`start`, whatever happened."""
 
 
-@contextmanager
-def pack_lock(pack: Pack, folder: Path, say: Say) -> Iterator[None]:
-    """Keep other sweeps from training the same pack in ``folder`` at the same time.
-
-    The same pack has the same checkpoints, so that it is found again. The lock ends with this
-    process, however that ends.
-    """
-    locks = folder / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / f"{pack.key}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        more = f" and {len(pack.stages) - 1} more" if len(pack.stages) > 1 else ""
-        say(f"waiting for another sweep that trains {pack.stages[0].title}{more}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def not_trained(pack: Pack, store: Store, reason: str) -> dict[str, str]:
-    """Return a reason for every stage of a pack that the store lacks."""
-    return {stage.key: reason for stage in pack.stages if not is_trained(store, stage)}
+def last_line_of(error: BaseException) -> str:
+    """Return an error's type and the last line of its message."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}"

@@ -34,6 +34,12 @@ class Pack:
         return cls(key, tuple(stage for stage in stages if stage.key not in finished))
 
     @property
+    def title(self) -> str:
+        """Return the title of its first stage, and how many more there are."""
+        more = f" and {len(self.stages) - 1} more" if len(self.stages) > 1 else ""
+        return f"{self.stages[0].title}{more}"
+
+    @property
     def parents(self) -> frozenset[str]:
         """Return the keys of the stages that must be finished before it starts."""
         return frozenset(parent for stage in self.stages for parent in stage.parents)

@@ -1,6 +1,6 @@
 """Which pack may start next. Pure: executors ask it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.planning.pack import Pack
@@ -37,15 +37,44 @@ class Schedule:
         """Return whether nothing runs and nothing can start any more."""
         return not self._waiting and not self._running
 
-    def start_next(self) -> Pack | None:
-        """Take a pack whose parents are all finished, or None while there is none to take."""
+    def start_next(self, leaving_out: Collection[str] = ()) -> Pack | None:
+        """Take a pack whose parents are all finished, or None while there is none to take.
+
+        Args:
+            leaving_out: keys of packs that are not to be taken now.
+        """
         if len(self._running) >= self.concurrent:
             return None
         for key, pack in self._waiting.items():
-            if not pack.parents & self._unfinished:
+            if key not in leaving_out and not pack.parents & self._unfinished:
                 self._running[key] = self._waiting.pop(key)
                 return pack
         return None
+
+    def split(self, pack_key: str, stages: Collection[str]) -> tuple[Pack | None, Pack | None]:
+        """Make two running packs of one.
+
+        Args:
+            pack_key: of the running pack.
+            stages: keys of stages.
+
+        Returns:
+            The pack of the stages that are among these, and that of the others; None where there
+            are none.
+        """
+        pack = self._running.pop(pack_key)
+        chosen = [stage for stage in pack.stages if stage.key in stages]
+        others = [stage for stage in pack.stages if stage.key not in stages]
+        if not (chosen and others):
+            self._running[pack_key] = pack
+            return (pack, None) if chosen else (None, pack)
+        parts = Pack.of(chosen), Pack.of(others)
+        self._running |= {part.key: part for part in parts}
+        return parts
+
+    def put_back(self, pack_key: str) -> None:
+        """Let a running pack wait again, behind the others."""
+        self._waiting[pack_key] = self._running.pop(pack_key)
 
     def finish(self, pack_key: str, failures: Mapping[str, str]) -> None:
         """Take note that a running pack ended, with the reasons of its stages that failed."""

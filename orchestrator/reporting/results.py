@@ -15,7 +15,6 @@ from kd_models.evaluation.protocol import EvaluationProtocol, holdout_split
 from kd_models.methods.base import Detector, StateDict
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Candidate, Stage
-from orchestrator.store.base import CorruptStage, Store
 from orchestrator.store.record import (
     History,
     ScoredSplit,
@@ -24,6 +23,7 @@ from orchestrator.store.record import (
     read_scores,
     read_shown,
 )
+from orchestrator.store.stages import CorruptStage, Store
 
 Status = Literal["finished", "failed", "skipped", "unfinished"]
 """``skipped``: a stage that it needs failed."""
@@ -138,7 +138,7 @@ def candidate_result(
     except KeyError:
         return CandidateResult(candidate, "unfinished", "the sweep was interrupted")
     except CorruptStage as error:
-        return CandidateResult(candidate, "failed", str(error))
+        return CandidateResult(candidate, "failed", f"{error}; {CorruptStage.REMEDY}")
     return CandidateResult(
         candidate,
         "finished",

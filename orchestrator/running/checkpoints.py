@@ -1,87 +1,112 @@
-"""What is kept of a pack's half-trained stages."""
+"""What is kept of half-trained stages: each by its key, so that it goes on however it is packed."""
 
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from dataclasses import dataclass
+from typing import Any
 
 from kd_models.training.state import TrainingState
 from kd_models.world import World
 from orchestrator.planning.stage import Stage
-from orchestrator.running.context import Session
+from orchestrator.store.objects import Objects, in_parallel
 from orchestrator.store.record import History
-
-_STATE, _HISTORY, _DIVERGED = ".pt", ".history.json", "diverged.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The last checkpoint of an unfinished run of a pack.
+    """The last checkpoint of an unfinished stage.
 
     Attributes:
-        states: by stage key, the state to go on with.
-        histories: by stage key, the epochs up to it.
-        diverged: by stage key, why stages diverged: they would again.
+        state: the state to go on with.
+        history: the epochs up to it.
+        lanes: how many were to train at once.
     """
 
-    states: Mapping[str, TrainingState] = field(default_factory=dict)
-    histories: Mapping[str, History] = field(default_factory=dict)
-    diverged: Mapping[str, str] = field(default_factory=dict)
+    state: TrainingState
+    history: History
+    lanes: int
 
-    @classmethod
-    def load(cls, stages: Sequence[Stage], session: Session, world: World) -> Self:
-        """Read what the session's checkpoint has of the stages, in every process of ``world``.
 
-        What one of them cannot read counts as missing, with a warning.
+@dataclass(frozen=True)
+class Unfinished:
+    """What the checkpoints of some stages say.
+
+    Attributes:
+        checkpoints: by stage key.
+        diverged: by stage key, why stages diverged: they would again.
+        problems: what a person should know of those that cannot be read, a sentence each.
+    """
+
+    checkpoints: Mapping[str, Checkpoint]
+    diverged: Mapping[str, str]
+    problems: tuple[str, ...]
+
+
+class Checkpoints:
+    """The checkpoints of unfinished stages, one object each, replaced as a whole.
+
+    Args:
+        objects: where they are.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def save(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of the one before."""
+        state = io.BytesIO()
+        checkpoint.state.save(state)
+        header = {"history": list(map(dict, checkpoint.history)), "lanes": checkpoint.lanes}
+        self._write(key, header, state.getvalue())
+
+    def save_diverged(self, key: str, reason: str) -> None:
+        """Keep why a stage diverged, in place of its checkpoint."""
+        self._write(key, {"diverged": reason})
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove the checkpoints of stages, as far as there are any."""
+        in_parallel(lambda key: self._objects.delete(_name(key)), keys)
+
+    def load(self, stages: Sequence[Stage], world: World) -> Unfinished:
+        """Read the checkpoints of stages, in every process of ``world``.
+
+        What one of them cannot read counts as missing in all.
         """
-        states: dict[str, TrainingState] = {}
-        histories: dict[str, History] = {}
+        checkpoints: dict[str, Checkpoint] = {}
         diverged: dict[str, str] = {}
         problems: dict[str, str] = {}
-        with session.checkpoint() as folder:
-            if folder is None:
-                return cls()
+        for stage in stages:
             try:
-                diverged = json.loads((folder / _DIVERGED).read_bytes())
-            except (OSError, ValueError) as error:
-                problems[""] = f"its {_DIVERGED} cannot be read ({error})"
-            for stage in stages:
-                state = folder / f"{stage.key}{_STATE}"
-                if not state.exists():
-                    continue
-                try:
-                    history = json.loads((folder / f"{stage.key}{_HISTORY}").read_bytes())
-                    states[stage.key] = TrainingState.load(state)
-                # torch and pickle raise anything at all on a damaged file.
-                except Exception as error:
-                    reason = (str(error).strip().splitlines() or [""])[0]
-                    problems[stage.key] = (
-                        f"{stage.title} begins again: its checkpoint cannot be read "
-                        f"({type(error).__name__}: {reason[:200]})"
-                    )
+                content = self._objects.get(_name(stage.key))
+            except KeyError:
+                continue
+            try:
+                header, _, state = content.partition(b"\n")
+                kept = json.loads(header)
+                if "diverged" in kept:
+                    diverged[stage.key] = kept["diverged"]
                 else:
-                    histories[stage.key] = history
+                    checkpoints[stage.key] = Checkpoint(
+                        TrainingState.load(io.BytesIO(state)), kept["history"], kept["lanes"]
+                    )
+            # torch and pickle raise anything at all on damaged bytes.
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [""])[0]
+                problems[stage.key] = (
+                    f"{stage.title} begins again: its checkpoint cannot be read "
+                    f"({type(error).__name__}: {reason[:200]})"
+                )
         unreadable = {key: line for found in world.gather(problems) for key, line in found.items()}
-        if world.rank == 0:
-            for problem in unreadable.values():
-                session.say(f"warning: {problem}")
-        return cls(
-            {key: state for key, state in states.items() if key not in unreadable},
-            {key: history for key, history in histories.items() if key not in unreadable},
-            {stage.key: diverged[stage.key] for stage in stages if stage.key in diverged},
+        return Unfinished(
+            {key: kept for key, kept in checkpoints.items() if key not in unreadable},
+            {key: reason for key, reason in diverged.items() if key not in unreadable},
+            tuple(unreadable.values()),
         )
 
+    def _write(self, key: str, header: Mapping[str, Any], state: bytes = b"") -> None:
+        self._objects.put(_name(key), json.dumps(header).encode() + b"\n" + state)
 
-def write_checkpoint(
-    folder: Path,
-    states: Iterable[tuple[str, TrainingState]],
-    histories: Mapping[str, History],
-    diverged: Mapping[str, str],
-) -> None:
-    """Write what :meth:`Checkpoint.load` reads into a folder; arguments as its attributes."""
-    for key, state in states:
-        state.save(folder / f"{key}{_STATE}")
-        history = json.dumps(histories[key])
-        (folder / f"{key}{_HISTORY}").write_text(history, encoding="utf-8")
-    (folder / _DIVERGED).write_text(json.dumps(dict(diverged)), encoding="utf-8")
+
+def _name(key: str) -> str:
+    return f"checkpoints/{key[:2]}/{key}"

@@ -1,15 +1,14 @@
 """What a running pack is given, and what it needs of whoever runs it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from kd_models.data import ImageSet
 from kd_models.methods.base import StateDict
 from orchestrator.planning.stage import Stage
-from orchestrator.store.base import Store
+from orchestrator.running.checkpoints import Checkpoints
+from orchestrator.store.stages import Store
 
 Row = dict[str, float]
 """A finished epoch: ``epoch`` (from 1), ``seconds``, every term, AUROCs where evaluated."""
@@ -21,6 +20,7 @@ class RunContext:
 
     Attributes:
         store: for finished stages.
+        checkpoints: for unfinished ones.
         images: returns a dataset by name.
         read_pretrained: returns the pretrained weights, where the method has any.
         budget_bytes: the memory for teacher outputs in each process; None for no limit.
@@ -30,6 +30,7 @@ class RunContext:
     """
 
     store: Store
+    checkpoints: Checkpoints
     images: Callable[[str], ImageSet]
     read_pretrained: Callable[[], StateDict] | None = None
     budget_bytes: int | None = None
@@ -39,22 +40,10 @@ class RunContext:
 
 
 class Session(Protocol):
-    """What a running pack needs of whoever runs it."""
-
-    def checkpoint(self) -> AbstractContextManager[Path | None]:
-        """Return the folder last saved by an earlier, unfinished run of this pack, if any."""
-
-    def save(self, write: Callable[[Path], None] | None) -> None:
-        """Keep a checkpoint that outlives the process, in place of the one before.
-
-        Called in every process in the same epochs.
-
-        Args:
-            write: fills the checkpoint's folder; given to process 0 alone.
-        """
+    """What a running pack tells whoever runs it. Called in process 0."""
 
     def report(self, stage: Stage, rows: Sequence[Mapping[str, float]]) -> None:
-        """Tell of epochs that are finished. Called in process 0."""
+        """Tell of epochs that are finished."""
 
     def say(self, line: str) -> None:
-        """Tell whoever watches the sweep. Called in process 0."""
+        """Tell whoever watches the sweep."""

@@ -12,8 +12,8 @@ from kd_models.training.epochs import DataTooSmall, batches_per_epoch, learner_o
 from kd_models.world import World
 from orchestrator.planning.stage import Stage
 from orchestrator.running.context import RunContext
-from orchestrator.store.base import CorruptStage, Store
 from orchestrator.store.record import read_networks
+from orchestrator.store.stages import CorruptStage, Store
 
 _TargetsKey = tuple[int, tuple[str, ...], Hashable]
 """The images' id, the teacher's stage, and what else of the settings the targets depend on."""
@@ -149,3 +149,5 @@ def _networks_of_parent(store: Store, key: str) -> NetworkStates:
         return read_networks(store, key)
     except KeyError:
         raise CorruptStage(f"parent stage {key} is not in the store") from None
+    except CorruptStage as error:
+        raise CorruptStage(f"{error}; {CorruptStage.REMEDY}") from None

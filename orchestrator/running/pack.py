@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from kd_models.world import World
 from orchestrator.planning.pack import Pack, evenly
 from orchestrator.planning.stage import Stage
-from orchestrator.running.checkpoints import Checkpoint
 from orchestrator.running.context import RunContext, Session
 from orchestrator.running.inputs import LASTING, PackInputs
 from orchestrator.running.running_stage import RunningStage
 from orchestrator.running.stack import StackRun, reason_of, stack_size
-from orchestrator.store.record import is_trained
 
 
 def run_pack(pack: Pack, context: RunContext, world: World, session: Session) -> dict[str, str]:
@@ -41,23 +39,27 @@ class _PackRun:
         self._context, self._world, self._session = context, world, session
         self._inputs = PackInputs(context, world)
         # As process 0 finds it: another sweep may store a stage while the processes look.
-        trained = world.gather([s.key for s in pack.stages if is_trained(context.store, s)])[0]
+        trained = world.gather(context.store.present(s.key for s in pack.stages))[0]
         self._waiting = [stage for stage in pack.stages if stage.key not in trained]
-        self._checkpoint = Checkpoint.load(self._waiting, session, world)
-        self._diverged = self._checkpoint.diverged
-        self._failures = dict(self._diverged)
+        unfinished = context.checkpoints.load(self._waiting, world)
+        if world.rank == 0:
+            for problem in unfinished.problems:
+                session.say(f"warning: {problem}")
+        self._checkpoints = unfinished.checkpoints
+        self._failures = dict(unfinished.diverged)
         self._warned: set[str] = set()
 
     def to_the_end(self) -> dict[str, str]:
         groups = self._groups()
         left = [stage for group in groups for stage in group]
         for group in groups:
-            is_new = group[0].key not in self._checkpoint.states
-            size = len(group)
-            if is_new:
+            begun = self._checkpoints.get(group[0].key)
+            if begun and self._context.lanes == "auto":
+                size = begun.lanes
+            else:
                 size = stack_size(group, self._context, self._inputs, self._world)
             for stages in evenly(group, -(-len(group) // size)):
-                self._train(stages)
+                self._train(stages, size)
                 left = [stage for stage in left if stage not in stages]
                 self._inputs.free_targets(needed_by=left)
         return self._failures
@@ -65,9 +67,9 @@ class _PackRun:
     def _groups(self) -> list[list[Stage]]:
         """Return the stages that can be trained, grouped by what those of one stack share.
 
-        Those that were stopped together go on together, and first.
+        Those that were stopped after the same epoch go on together; the most advanced first.
         """
-        groups: dict[tuple[bool, int], list[Stage]] = {}
+        groups: dict[tuple[int, int, int], list[Stage]] = {}
         for stage in self._waiting:
             if stage.key in self._failures:
                 continue
@@ -75,12 +77,13 @@ class _PackRun:
                 batch, _ = self._inputs.batches(stage)
             except LASTING as error:
                 self._failures[stage.key] = reason_of(error)
-            else:
-                is_new = stage.key not in self._checkpoint.states
-                groups.setdefault((is_new, batch), []).append(stage)
+                continue
+            begun = self._checkpoints.get(stage.key)
+            epoch, lanes = (begun.state.epoch, begun.lanes) if begun else (0, 0)
+            groups.setdefault((-epoch, lanes, batch), []).append(stage)
         return [groups[kind] for kind in sorted(groups)]
 
-    def _train(self, stages: Sequence[Stage]) -> None:
+    def _train(self, stages: Sequence[Stage], lanes: int) -> None:
         """Train a stack to its end."""
         running: list[RunningStage] = []
         with self._warnings_passed_on(stages):
@@ -90,29 +93,24 @@ class _PackRun:
                 except LASTING as error:
                     self._failures[stage.key] = reason_of(error)
                     continue
-                history = self._checkpoint.histories.get(stage.key, [])
+                begun = self._checkpoints.get(stage.key)
+                history = begun.history if begun else ()
                 running.append(RunningStage(stage, learner, self._inputs, history))
             if running:
                 stack = StackRun(
-                    running,
-                    self._context,
-                    self._inputs,
-                    self._world,
-                    self._session,
-                    self._diverged,
+                    running, self._context, self._inputs, self._world, self._session, lanes
                 )
-                self._failures |= stack.to_the_end(self._checkpoint)
-                self._diverged = stack.diverged
+                self._failures |= stack.to_the_end(self._checkpoints)
 
     @contextmanager
     def _warnings_passed_on(self, stages: Sequence[Stage]) -> Iterator[None]:
         """Pass the warnings of kd_models on to the session, since nobody sees a worker's log."""
-        more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
+        title = Pack.of(stages).title
         warned, session = self._warned, self._session
 
         class Handler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
-                line = f"{stages[0].title}{more}: {record.getMessage()}"
+                line = f"{title}: {record.getMessage()}"
                 if line not in warned:  # every lane may have the same warning
                     warned.add(line)
                     session.say(line)

@@ -11,8 +11,8 @@ from kd_models.methods.base import Learner
 from kd_models.world import World
 from orchestrator.planning.stage import Stage
 from orchestrator.running.inputs import PackInputs
-from orchestrator.store.base import Store
 from orchestrator.store.record import History, ScoredSplit, to_scored_split, write_stage
+from orchestrator.store.stages import Store
 
 
 class RunningStage:
@@ -55,8 +55,15 @@ class RunningStage:
         )
         return self._localisation.metrics
 
-    def write(self, store: Store) -> None:
-        """Store the stage, whose last epoch is evaluated."""
+    def write(self, store: Store, lanes: int) -> None:
+        """Store the stage, whose last epoch is evaluated.
+
+        Args:
+            store: the store.
+            lanes: how many were to train at once.
+        """
         assert self._scores is not None
         networks = {name: network.state_dict() for name, network in self.learner.trained.items()}
-        write_stage(store, self.stage, networks, self._scores, self.history, self._localisation)
+        write_stage(
+            store, self.stage, networks, self._scores, self.history, lanes, self._localisation
+        )

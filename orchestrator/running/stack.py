@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 
@@ -13,7 +12,7 @@ from kd_models.training.epochs import Diverged, Epoch, Training, fit_each, train
 from kd_models.training.lanes.size import fastest_size
 from kd_models.world import World
 from orchestrator.planning.stage import Stage
-from orchestrator.running.checkpoints import Checkpoint, write_checkpoint
+from orchestrator.running.checkpoints import Checkpoint
 from orchestrator.running.context import Row, RunContext, Session
 from orchestrator.running.inputs import LASTING, PackInputs
 from orchestrator.running.running_stage import RunningStage
@@ -73,10 +72,7 @@ class StackRun:
         inputs: what they train on.
         world: the processes that train them.
         session: whoever runs the pack.
-        diverged: the reasons of stages of the pack that have diverged, by key.
-
-    Attributes:
-        diverged: these and those of this stack; kept in checkpoints.
+        lanes: how many are to train at once, kept with what becomes of them.
     """
 
     def __init__(
@@ -86,18 +82,18 @@ class StackRun:
         inputs: PackInputs,
         world: World,
         session: Session,
-        diverged: Mapping[str, str],
+        lanes: int,
     ) -> None:
         self._running, self._context, self._inputs = running, context, inputs
         self._world, self._session = world, session
-        self.diverged = dict(diverged)
+        self._lanes = lanes
         self._failures: dict[str, str] = {}
         self._recipe = running[0].stage.recipe
         self._last = running[0].stage.epochs
         self._clock = time.monotonic()
 
-    def to_the_end(self, checkpoint: Checkpoint) -> dict[str, str]:
-        """Train from a checkpoint on; return by key the reasons of the stages that fail."""
+    def to_the_end(self, checkpoints: Mapping[str, Checkpoint]) -> dict[str, str]:
+        """Train, from checkpoints on; return by key the reasons of the stages that fail."""
         if self._world.rank == 0:
             for one in self._running:
                 if one.history:
@@ -106,7 +102,9 @@ class StackRun:
         stages = [one.stage for one in self._running]
         trainings = trainings_of(stages, [one.learner for one in self._running], self._inputs)
         resumed = [
-            replace(training, state=checkpoint.states.get(stage.key))
+            replace(training, state=checkpoints[stage.key].state)
+            if stage.key in checkpoints
+            else training
             for training, stage in zip(trainings, stages, strict=True)
         ]
         self._clock = time.monotonic()
@@ -132,8 +130,8 @@ class StackRun:
         for place, error in lost.items():
             key = self._running[place].stage.key
             self._failures[key] = reason_of(error)
-            if isinstance(error, Diverged):
-                self.diverged[key] = self._failures[key]
+            if isinstance(error, Diverged) and self._world.rank == 0:
+                self._context.checkpoints.save_diverged(key, self._failures[key])
             del rows[place]
         for place, row in rows.items():
             one = self._running[place]
@@ -146,7 +144,7 @@ class StackRun:
             for place, row in rows.items():
                 one = self._running[place]
                 if last:
-                    one.write(self._context.store)
+                    one.write(self._context.store, self._lanes)
                 self._session.report(one.stage, [row])
         return lost
 
@@ -174,17 +172,11 @@ class StackRun:
 
     def _save(self, epoch: Epoch, places: Sequence[int]) -> None:
         if self._world.rank != 0:
-            self._session.save(None)
             return
-        running = {place: self._running[place] for place in places}
-        write = partial(
-            write_checkpoint,
-            # One at a time: a state copies the optimizers' moments.
-            states=((one.stage.key, epoch.state(place)) for place, one in running.items()),
-            histories={one.stage.key: one.history for one in running.values()},
-            diverged=self.diverged,
-        )
-        self._session.save(write)
+        for place in places:  # one at a time: a state copies the optimizers' moments
+            one = self._running[place]
+            kept = Checkpoint(epoch.state(place), one.history, self._lanes)
+            self._context.checkpoints.save(one.stage.key, kept)
 
 
 def reason_of(error: Exception) -> str:

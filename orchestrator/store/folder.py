@@ -1,122 +1,116 @@
-"""A store in a folder."""
+"""Named bytes in a folder."""
 
 import contextlib
 import errno
-import json
 import os
-import shutil
 import tempfile
-import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from orchestrator.planning.keys import SCHEMA, sha256
-from orchestrator.store.base import CorruptStage, StoreError
+from orchestrator.store.objects import StoreError
 
-MANIFEST = "manifest.json"
+_UNFINISHED = ".unfinished-"
+"""what the names of files begin with that are still being written"""
 
 
-class FolderStore:
-    """A store in a folder that every machine of the cluster sees."""
+class FolderObjects:
+    """Named bytes in a folder, which every machine at work must see.
+
+    Args:
+        root: the folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def uri(self) -> str:
+        """Return the folder's path."""
+        return str(self.root)
+
     def check_writable(self) -> None:
-        """Check that stages can be written; see ``Store``."""
+        """Check that files can be written; see ``Objects``."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
             raise StoreError(
-                f"the store {self.root} cannot be written ({error.strerror}); "
-                "set storage.store to a folder that can, or change its permissions"
+                f"the store {self.root} cannot be written ({error.strerror}); set storage.root "
+                "and storage.store to folders that can, or change their permissions"
             ) from None
 
-    def write(self, key: str, files: Mapping[str, bytes]) -> None:
-        """Store the files of a stage by one rename: of two writers the first wins whole."""
-        folder = self._folder(key)
-        manifest = {
-            "schema": SCHEMA,
-            "key": key,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "files": {
-                name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()
-            },
-        }
-        temporary = folder.with_name(f".{key}.{uuid.uuid4().hex}")
-        temporary.mkdir(parents=True)
-        try:
-            for name, data in files.items():
-                _write(temporary / name, data)
-            _write(temporary / MANIFEST, json.dumps(manifest, indent=1).encode())
-            self._put(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file beside its place and rename it; see ``Objects``."""
+        path = self.root / name
+        with self._written(path, data) as unfinished:
+            os.replace(unfinished, path)
 
-    def _put(self, whole: Path, folder: Path) -> None:
-        """Give a whole stage its place, in one step: of two writers the first wins."""
-        while True:
-            try:
-                os.rename(whole, folder)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
-            try:
-                if self.has(folder.name):
-                    return
-            except CorruptStage:
-                pass
-            damaged = whole.with_name(f"{whole.name}.damaged")
-            with contextlib.suppress(FileNotFoundError):  # another writer may be mending it too
-                os.rename(folder, damaged)
-            shutil.rmtree(damaged, ignore_errors=True)
-
-    def has(self, key: str) -> bool:
-        """Return whether the stage is there, every byte of it read; see ``Store``."""
-        try:
-            names = self._hashes(key)
-        except KeyError:
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Write a file beside its place and link it there; see ``Objects``."""
+        path = self.root / name
+        if path.exists():
             return False
-        for name in names:
-            self.read(key, name)
+        with self._written(path, data) as unfinished:
+            try:
+                os.link(unfinished, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                # No links on this file system: of two writers the last wins, whole too.
+                os.replace(unfinished, path)
         return True
 
-    def read(self, key: str, name: str) -> bytes:
-        """Return one file of a stored stage, its hash checked; see ``Store``."""
-        expected = self._hashes(key)
-        path = self._folder(key) / name
-        if name not in expected:
-            raise CorruptStage(f"{path} is not in the stage's {MANIFEST}")
+    def get(self, name: str) -> bytes:
+        """Return a file's bytes; see ``Objects``."""
         try:
-            data = path.read_bytes()
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(name) from None
         except OSError as error:
-            raise CorruptStage(f"{path} cannot be read ({error.strerror})") from None
-        if sha256(data) != expected[name]:
-            raise CorruptStage(f"{path} is not what {MANIFEST} says (its SHA-256 differs)")
-        return data
+            raise StoreError(f"{self.root / name} cannot be read ({error.strerror})") from None
 
-    def _hashes(self, key: str) -> dict[str, str]:
-        # A string is faster than a Path, and a sweep asks this of a hundred thousand stages.
-        path = f"{self.root}/stages/{key[:2]}/{key}/{MANIFEST}"
+    def existing(self, names: Iterable[str]) -> frozenset[str]:
+        """Return which files there are; see ``Objects``."""
+        # Strings are faster than paths, and a sweep may ask for a hundred thousand.
+        root = str(self.root)
+        return frozenset(name for name in names if os.path.exists(f"{root}/{name}"))
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the files below a folder; see ``Objects``."""
+        for folder, _, files in os.walk(self.root / prefix):
+            below = Path(folder).relative_to(self.root).as_posix()
+            yield from (f"{below}/{file}" for file in files if not file.startswith(_UNFINISHED))
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there; see ``Objects``."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (self.root / name).unlink()
+
+    @contextlib.contextmanager
+    def _written(self, path: Path, data: bytes) -> Iterator[str]:
+        """Write a file beside ``path``, whole and on the disk, and remove it in the end."""
         try:
-            with open(path, "rb") as file:
-                manifest = json.load(file)
-            return {name: entry["sha256"] for name, entry in manifest["files"].items()}
-        except FileNotFoundError:
-            raise KeyError(key) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptStage(f"{path} cannot be read ({error})") from None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
+            try:
+                with open(handle, "wb") as file:
+                    os.fchmod(handle, 0o666 & ~_umask())
+                    file.write(data)
+                    file.flush()
+                    os.fsync(handle)
+                yield unfinished
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(unfinished)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written ({error.strerror})") from None
 
-    def _folder(self, key: str) -> Path:
-        return self.root / "stages" / key[:2] / key
 
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _umask() -> int:
+    """Return the process's umask, which mkstemp does not heed."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

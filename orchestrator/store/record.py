@@ -19,13 +19,14 @@ from kd_models.methods.base import NetworkStates
 from orchestrator.console import Say
 from orchestrator.planning.keys import canonical_json
 from orchestrator.planning.stage import Stage
-from orchestrator.store.base import CorruptStage, Store
+from orchestrator.store.stages import CorruptStage, Store
 
-NETWORKS, SCORES, HISTORY, IDENTITY, SHOWN, CAPTIONS = (
+NETWORKS, SCORES, HISTORY, IDENTITY, RUN, SHOWN, CAPTIONS = (
     "networks.safetensors",
     "scores.safetensors",
     "history.json",
     "identity.json",
+    "run.json",
     "shown.safetensors",
     "shown.json",
 )
@@ -49,9 +50,20 @@ def write_stage(
     networks: NetworkStates,
     scores: ScoredSplit,
     history: History,
+    lanes: int,
     localisation: Localisation | None = None,
 ) -> None:
-    """Store a finished stage."""
+    """Store a finished stage.
+
+    Args:
+        store: the store.
+        stage: the stage.
+        networks: what it trained.
+        scores: of its test split.
+        history: its epochs.
+        lanes: how many were to train at once, since that changes a result by rounding.
+        localisation: its heat maps, if it has any.
+    """
     flat = {
         f"{network}/{name}": tensor.detach().cpu().contiguous()
         for network, weights in networks.items()
@@ -66,7 +78,8 @@ def write_stage(
             SCORES: save_arrays(
                 {"scores": scores.scores, "novel": scores.novel, "labels": scores.labels}
             ),
-            HISTORY: json.dumps(history).encode(),
+            HISTORY: json.dumps(list(map(dict, history))).encode(),
+            RUN: json.dumps({"lanes": lanes}).encode(),
             IDENTITY: canonical_json(stage.identity).encode(),
         },
     )
@@ -128,36 +141,25 @@ def read_shown(store: Store, stage: Stage) -> tuple[Shown, ...]:
     )
 
 
-def holds(store: Store, stage: Stage) -> bool:
-    """Return whether the store has a stage.
+def damaged_stages(store: Store, stages: Iterable[Stage], say: Say) -> frozenset[str]:
+    """Return the keys of those stored stages of which a byte is not as it was written.
+
+    Every byte of them is read.
 
     Raises:
-        CorruptStage: what it has is damaged, or something else.
+        StoreError: the store cannot be reached.
     """
-    if not store.has(stage.key):
-        return False
-    check_identity(store, stage)
-    return True
-
-
-def finished_stages(store: Store, stages: Iterable[Stage], say: Say) -> frozenset[str]:
-    """Return the keys of the stages that the store has, and tell of damaged ones."""
-    finished = set()
+    damaged = set()
     for stage in stages:
         try:
-            if holds(store, stage):
-                finished.add(stage.key)
+            store.verify(stage.key)
+            check_identity(store, stage)
+        except KeyError:
+            continue  # it is not there
         except CorruptStage as error:
             say(f"warning: {stage.title} will be trained again: {error}")
-    return frozenset(finished)
-
-
-def is_trained(store: Store, stage: Stage) -> bool:
-    """Return whether the store has a stage that can be used."""
-    try:
-        return holds(store, stage)
-    except CorruptStage:
-        return False
+            damaged.add(stage.key)
+    return frozenset(damaged)
 
 
 def check_identity(store: Store, stage: Stage) -> None:

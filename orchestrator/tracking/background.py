@@ -9,8 +9,7 @@ from orchestrator.console import Say
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
 from orchestrator.reporting.results import CandidateResult, candidate_result, stage_result
-from orchestrator.store.base import Store
-from orchestrator.store.record import is_trained
+from orchestrator.store.stages import Store
 from orchestrator.tracking.client import little_patience
 from orchestrator.tracking.runs import Tracker
 
@@ -109,7 +108,7 @@ class BackgroundTracker:
             for stage in list(self._open.values()):
                 if stage.key in self._failed:
                     self._submit(stage.key, self._fail, stage)
-                elif is_trained(self._store, stage):
+                elif self._store.has(stage.key):
                     self.finish(stage)
                 else:
                     self.fail(stage, "interrupted", "the sweep was interrupted")

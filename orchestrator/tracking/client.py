@@ -131,10 +131,8 @@ def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
         return
     home, folder = Path(file).absolute().parent, Path(local_file_uri_to_path(location))
     own = artifacts_below(home) / folder.name
-    elsewhere = (
-        folder.is_dir() and not own.exists()
-    )  # somebody put the artifacts apart from the database
-    if folder.resolve() == own.resolve() or elsewhere:
+    is_elsewhere = folder.is_dir() and not own.exists()  # put apart from the database by somebody
+    if folder.resolve() == own.resolve() or is_elsewhere:
         return
     before = folder.parents[1]
     raise TrackingError(

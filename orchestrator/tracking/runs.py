@@ -25,12 +25,11 @@ from orchestrator.packaging import package_of
 from orchestrator.planning.keys import Encoded
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
-from orchestrator.planning.storage import StorageSpec, sqlite_file
+from orchestrator.planning.storage import StorageSpec, is_s3, sqlite_file
 from orchestrator.reporting.figures import stage_figures
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import CandidateResult, StageResult
-from orchestrator.store.base import Store
-from orchestrator.store.record import is_trained
+from orchestrator.store.stages import Store
 from orchestrator.tracking.client import (
     PACKAGE,
     TrackingError,
@@ -192,7 +191,7 @@ class Tracker:
 
     def _is_done(self, run: _KnownRun, stage: Stage) -> bool:
         """Return whether another sweep of this name has trained and logged a stage meanwhile."""
-        return bool(run.complete) and is_trained(self._store, stage)
+        return bool(run.complete) and self._store.has(stage.key)
 
     def _has_all(self, run: _KnownRun, stage: Stage) -> bool:
         """Return whether a run has all there is to log for the stage's role in this sweep."""
@@ -257,9 +256,13 @@ class Tracker:
         if experiment is None:
             location = None
             if sqlite_file(storage.mlflow_uri):
-                folder = artifacts_below(storage.root_path) / name
-                folder.mkdir(parents=True, exist_ok=True)  # if it is missing later, it was moved
-                location = folder.as_uri()
+                if is_s3(storage.root):
+                    location = f"{storage.root_uri}/mlartifacts/{name}"
+                else:
+                    folder = artifacts_below(storage.local_path) / name
+                    # Made at once: if it is missing later, it was moved.
+                    folder.mkdir(parents=True, exist_ok=True)
+                    location = folder.as_uri()
             return str(self._client.create_experiment(name, artifact_location=location))
         if experiment.lifecycle_stage != "active":
             raise TrackingError(

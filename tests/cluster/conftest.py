@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.store import open_store
+from orchestrator.store.record import NETWORKS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,11 +70,12 @@ class Home:
 
     def stored(self) -> dict[str, bytes]:
         """Return the stored networks by stage key."""
-        files = self.path.glob("store/stages/*/*/networks.safetensors")
-        return {file.parent.name: file.read_bytes() for file in files}
+        store = open_store(f"{self.path}/store")
+        keys = [path.stem for path in self.path.glob("store/stages/*/*.json")]
+        return {key: store.read(key, NETWORKS) for key in keys}
 
     def checkpoints(self, key: str) -> list[Path]:
-        return list((self.path / "runs/train" / key).glob("checkpoint_*"))
+        return list(self.path.glob(f"checkpoints/*/{key}"))
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from mlflow import MlflowClient
 
 from orchestrator.executors import EXECUTORS, open_executor
 from orchestrator.executors.base import ExecutorError
+from orchestrator.store import open_store
+from orchestrator.store.record import NETWORKS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -70,8 +72,9 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
 
 
 def stored(home: Path) -> dict[str, bytes]:
-    files = home.glob("store/stages/*/*/networks.safetensors")
-    return {file.parent.name: file.read_bytes() for file in files}
+    store = open_store(f"{home}/store")
+    keys = [path.stem for path in home.glob("store/stages/*/*.json")]
+    return {key: store.read(key, NETWORKS) for key in keys}
 
 
 def runs_of(home: Path) -> dict[str, Any]:
@@ -131,7 +134,8 @@ def test_inline_needs_no_ray(tmp_path: Path) -> None:
     assert answer["trained"] == 3
     code, answer, _ = ended(start(tmp_path, {**SPEC, "loss_weights": [{}]}, "--executor", "inline"))
     assert (code, answer["trained"], answer["reused"]) == (0, 0, 3)
-    assert not list((tmp_path / "runs/inline").iterdir()), "checkpoints of finished stages remain"
+    left = [str(path) for path in tmp_path.glob("[clo]*/*") if not path.is_dir()]
+    assert left == [], "checkpoints or leases of finished stages remain"
 
 
 @pytest.mark.cluster
@@ -140,7 +144,7 @@ def test_an_interrupted_sweep_leaves_no_run_that_looks_alive(tmp_path: Path) -> 
     """Ray Tune takes Ctrl-C for itself."""
     long = {**SPEC, "loss_weights": [{}], "training": {"epochs": 3000, "batch_size": 8}}
     process = start(tmp_path, long, "--executor", "ray")
-    wait_for(lambda: any((tmp_path / "runs/train").glob("*/checkpoint_*")), seconds=120)
+    wait_for(lambda: any(tmp_path.glob("checkpoints/*/*")), seconds=120)
     process.send_signal(signal.SIGINT)
     code, _, log = ended(process)
     assert code == 130, log
@@ -160,7 +164,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: sign
     assert code == 0, log
     [student] = [row["stage_key"] for row in answer["candidates"]]
     process = start(rough, long, "--executor", "inline")
-    wait_for(lambda: len(stored(rough)) == 1 and any((rough / "runs/inline").glob("*/current")))
+    wait_for(lambda: len(stored(rough)) == 1 and any(rough.glob("checkpoints/*/*")))
     process.send_signal(how)
     code, _, log = ended(process)
     running = [key for key in runs_of(rough) if key not in {*stored(rough), "the sweep"}]
@@ -207,10 +211,11 @@ def test_what_fails_by_itself_is_tried_again_and_then_said(tmp_path: Path) -> No
 
 BROKEN_STORE = """
 import sys
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
+from orchestrator.store.stages import Store
 def full(*arguments):
     raise OSError("the disk is full")
-FolderStore.write = full
+Store.write = full
 sys.argv[0] = "kd"
 from orchestrator.cli import app
 app()

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.storage import StorageSpec
+from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import Row, RunContext
 from orchestrator.running.pack import run_pack
-from orchestrator.store.base import Store
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
 from orchestrator.store.record import ScoredSplit, write_stage
+from orchestrator.store.stages import Store
 
 TINY = (1, 2, 4)
 
@@ -94,11 +94,23 @@ def put() -> Callable[..., None]:
     return write
 
 
-@dataclass
-class FolderSession:
-    """Checkpoints in a folder; stops like a killed process after the epoch ``stop_after``."""
+@pytest.fixture(scope="session")
+def blob_of() -> Callable[[Store, str, str], Path]:
+    """Finds where a store in a folder has a file of a stage: ``blob_of(store, key, name)``."""
 
-    folder: Path
+    def find(store: Store, key: str, name: str) -> Path:
+        root = Path(store.uri)
+        manifest = json.loads((root / f"stages/{key[:2]}/{key}.json").read_bytes())
+        digest = manifest["files"][name]["sha256"]
+        return root / f"blobs/{digest[:2]}/{digest}"
+
+    return find
+
+
+@dataclass
+class Recorder:
+    """A session that keeps what it is told, and may die after an epoch."""
+
     stop_after: int | None = None
     reports: list[Sequence[Row]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -106,19 +118,6 @@ class FolderSession:
     @property
     def reported(self) -> list[Row]:
         return [row for rows in self.reports for row in rows]
-
-    saves: int = 0
-
-    @contextmanager
-    def checkpoint(self) -> Iterator[Path | None]:
-        yield self.folder if self.folder.exists() else None
-
-    def save(self, write: Callable[[Path], None] | None) -> None:
-        assert write is not None
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        write(self.folder)
-        self.saves += 1
 
     def report(self, stage: Stage, rows: Sequence[Row]) -> None:
         self.reports.append(rows)
@@ -134,8 +133,8 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="session")
-def folder_session() -> type[FolderSession]:
-    return FolderSession
+def recorder() -> type[Recorder]:
+    return Recorder
 
 
 @pytest.fixture(scope="session")
@@ -164,8 +163,8 @@ def train(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     """Trains every stage of a plan into a store."""
 
     def run(plan: Plan, store: Store) -> None:
-        context = RunContext(store, lambda name: digits)
-        session = FolderSession(tmp_path_factory.mktemp("session") / "checkpoint")
+        context = RunContext(store, Checkpoints(store.objects), lambda name: digits)
+        session = Recorder()
         for stage in plan.stages.values():
             assert run_pack(Pack.of([stage]), context, World(), session) == {}
 
@@ -175,7 +174,7 @@ def train(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 @dataclass(frozen=True)
 class TrainedPlan:
     plan: Plan
-    store: FolderStore
+    store: Store
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +185,7 @@ def trained(
 ) -> TrainedPlan:
     """A teacher, KDGAN-2 and P-KDGAN-23 on class 0 of the digits, trained for two epochs."""
     plan = real_plan(structures=["kdgan-2", "p-kdgan-23"])
-    store = FolderStore(tmp_path_factory.mktemp("store"))
+    store = open_store(str(tmp_path_factory.mktemp("store")))
     train(plan, store)
     return TrainedPlan(plan, store)
 
@@ -207,7 +206,7 @@ class Logged:
     """What ``trained`` is in MLflow."""
 
     plan: Plan
-    store: FolderStore
+    store: Store
     storage: StorageSpec
     client: Any
     experiment_id: str
@@ -343,9 +342,11 @@ def eca_trained(
 ) -> TrainedPlan:
     """ECA_MKDAD's student and the one without attention, taught about ``cloth``."""
     plan = eca_plan(cloth, placements=["eca", "mkdad"])
-    store = FolderStore(tmp_path_factory.mktemp("eca-store"))
-    context = RunContext(store, lambda name: cloth, read_pretrained=lambda: teacher.state)
-    session = FolderSession(tmp_path_factory.mktemp("eca-session") / "checkpoint")
+    store = open_store(str(tmp_path_factory.mktemp("eca-store")))
+    context = RunContext(
+        store, Checkpoints(store.objects), lambda name: cloth, read_pretrained=lambda: teacher.state
+    )
+    session = Recorder()
     for stage in plan.stages.values():
         assert run_pack(Pack.of([stage]), context, World(), session) == {}
     assert session.said == []

@@ -1,12 +1,12 @@
 """What trials post, brought to the process that runs the sweep."""
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from orchestrator.executors.base import Listener
+from orchestrator.executors.dispatcher import Dispatcher
 from orchestrator.executors.ray_tune.progress_actor import (
     EpochsFinished,
     PackStarted,
@@ -26,22 +26,26 @@ class TrialEvents:
 
     Args:
         listener: the listener.
+        dispatcher: is told which packs start.
         progress: the progress actor, which has the events.
     """
 
-    def __init__(self, listener: Listener, progress: "ActorHandle[Any]") -> None:
-        self._listener, self._progress = listener, progress
+    def __init__(
+        self, listener: Listener, dispatcher: Dispatcher, progress: "ActorHandle[Any]"
+    ) -> None:
+        self._listener, self._dispatcher, self._progress = listener, dispatcher, progress
         self._packs: dict[str, Pack] = {}
+        """by trial"""
         self._polled = 0.0
 
-    def pack_suggested(self, pack: Pack) -> None:
+    def suggested(self, trial_id: str, pack: Pack) -> None:
         """Take note that a trial is to train a pack. The trial says when it starts."""
-        self._packs[pack.key] = pack
+        self._packs[trial_id] = pack
 
-    def pack_ended(self, pack: Pack, failures: Mapping[str, str]) -> Mapping[str, str]:
-        """Pass on that a pack ended, after all that its trial posted."""
+    def ended(self, trial_id: str) -> Pack:
+        """Pass on what a trial has posted, and return its pack."""
         self._poll()
-        return self._listener.pack_ended(pack, failures)
+        return self._packs.pop(trial_id)
 
     def refresh(self) -> None:
         """Pass on what was posted, if that was not done a moment ago."""
@@ -54,8 +58,8 @@ class TrialEvents:
         events: list[ProgressEvent] = ray.get(self._progress.take.remote())
         for event in events:
             match event:
-                case PackStarted(pack_key):
-                    self._listener.pack_started(self._packs[pack_key])
+                case PackStarted(trial_id):
+                    self._dispatcher.started(self._packs[trial_id])
                 case EpochsFinished(stage_key, rows):
                     self._listener.epochs_finished(stage_key, rows)
                 case Said(line):

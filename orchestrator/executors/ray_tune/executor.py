@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 
 from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError, Listener, Work
+from orchestrator.executors.dispatcher import Dispatcher
 from orchestrator.executors.ray_tune.capacity import concurrent_trials
 from orchestrator.executors.ray_tune.events import TrialEvents
 from orchestrator.executors.ray_tune.progress_actor import ProgressActor
@@ -25,6 +26,7 @@ from orchestrator.executors.ray_tune.trial import (
 )
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.store.leases import Leases
 
 
 class RayTuneExecutor:
@@ -70,10 +72,19 @@ class RayTuneExecutor:
 
     def run(self, schedule: Schedule, work: Work, listener: Listener) -> None:
         """Run the packs of a schedule."""
+        with Leases(work.objects) as leases:
+            dispatcher = Dispatcher(schedule, work, leases, listener)
+            self._run(schedule, dispatcher, work, listener)
+        if not schedule.over:
+            raise KeyboardInterrupt  # Tune took it for itself, and ended well
+
+    def _run(
+        self, schedule: Schedule, dispatcher: Dispatcher, work: Work, listener: Listener
+    ) -> None:
         progress = ProgressActor.remote()  # type: ignore[attr-defined]
-        events = TrialEvents(listener, progress)
+        events = TrialEvents(listener, dispatcher, progress)
         context = TrialContext(
-            packs={pack.key: pack for pack in schedule.packs},
+            stages={stage.key: stage for pack in schedule.packs for stage in pack.stages},
             run_context=replace(
                 work.context(),
                 images=SharedDatasets({i.name: ray.put(i) for i in work.images.values()}),
@@ -82,11 +93,10 @@ class RayTuneExecutor:
                 else None,
             ),
             resources=work.spec.resources,
-            folder=work.folder,
             progress=progress,
         )
         # Ray Tune's own record of this run is of no use to the next: what is finished is in the
-        # store, and what is not is in the Train runs, named by pack.
+        # store, and what is not has checkpoints by stage.
         with tempfile.TemporaryDirectory(prefix="kd-tune-") as scratch:
             os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
             os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -96,7 +106,7 @@ class RayTuneExecutor:
                     tune.PlacementGroupFactory([TRIAL_RESOURCES]),
                 ),
                 tune_config=tune.TuneConfig(
-                    search_alg=PackSearcher(schedule, events, work.store),
+                    search_alg=PackSearcher(dispatcher, events),
                     num_samples=-1,
                     reuse_actors=True,
                 ),
@@ -107,8 +117,6 @@ class RayTuneExecutor:
             # It would warn of every trial that reported no metric; ours go to the progress actor.
             logging.getLogger("ray.tune").setLevel(logging.ERROR)
             tuner.fit()
-        if not schedule.over:
-            raise KeyboardInterrupt  # Tune took it for itself, and ended well
 
 
 class _Ticker(tune.Callback):

@@ -8,9 +8,9 @@ import ray
 
 @dataclass(frozen=True)
 class PackStarted:
-    """A pack starts to train."""
+    """A trial starts to train its pack."""
 
-    pack_key: str
+    trial_id: str
 
 
 @dataclass(frozen=True)

@@ -5,46 +5,46 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.executors.base import not_trained
+from orchestrator.executors.dispatcher import Dispatcher
 from orchestrator.executors.ray_tune.events import TrialEvents
-from orchestrator.executors.ray_tune.trial import FAILURES
-from orchestrator.planning.pack import Pack
-from orchestrator.planning.schedule import Schedule
-from orchestrator.store.base import Store
+from orchestrator.executors.ray_tune.trial import FAILURES, LOST
+
+_DIED = "the trial's process died (see Ray's logs)"
 
 
 class PackSearcher(Searcher):
-    """Suggests a pack when its parents are finished, nothing while there is none, then ends."""
+    """Suggests a pack when there is one to train, nothing while there is none, then ends.
 
-    def __init__(self, schedule: Schedule, events: TrialEvents, store: Store) -> None:
+    Args:
+        dispatcher: has the packs.
+        events: of the trials.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, events: TrialEvents) -> None:
         super().__init__()
-        self._schedule, self._events, self._store = schedule, events, store
-        self._packs: dict[str, Pack] = {}
+        self._dispatcher, self._events = dispatcher, events
 
     def suggest(  # type: ignore[override]  # FINISHED is a string
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
         """Return the next pack's configuration, nothing yet, or that it is over."""
-        if self._schedule.over:
+        if self._dispatcher.over:
             return str(Searcher.FINISHED)
-        pack = self._schedule.start_next()
+        pack = self._dispatcher.next()
         if pack is None:
             return None
-        self._packs[trial_id] = pack
-        self._events.pack_suggested(pack)
-        return {"pack": pack.key, "stages": [stage.key for stage in pack.stages]}
+        self._events.suggested(trial_id, pack)
+        return {"trial": trial_id, "stages": [stage.key for stage in pack.stages]}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Take note that a trial ended."""
-        pack = self._packs.pop(trial_id)
-        if error or not result or FAILURES not in result:
-            reason = "the trial's process died (see Ray's logs)"
-            failures = not_trained(pack, self._store, reason)
+        pack = self._events.ended(trial_id)
+        if not error and result and FAILURES in result:
+            self._dispatcher.ended(pack, json.loads(result[FAILURES]))
         else:
-            failures = json.loads(result[FAILURES])
-        self._schedule.finish(pack.key, self._events.pack_ended(pack, failures))
+            self._dispatcher.lost(pack, (result or {}).get(LOST, _DIED))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher now and then; see save

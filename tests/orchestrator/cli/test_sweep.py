@@ -13,7 +13,7 @@ from kd_models.data import dataset_row, load
 from orchestrator.planning.keys import canonical_json
 from orchestrator.planning.plan import DatasetFacts, make_plan
 from orchestrator.planning.sweep_file import read_spec
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
 from orchestrator.store.record import IDENTITY, NETWORKS
 
 SWEEPS = Path(__file__).parents[3] / "jobs/sweeps"
@@ -95,26 +95,28 @@ def test_overrides_count(dry_run: Callable[..., Any], file: Path) -> None:
 
 
 def test_what_the_store_has_is_not_to_be_trained(
-    dry_run: Callable[..., Any], file: Path, tmp_path: Path
+    dry_run: Callable[..., Any], file: Path, tmp_path: Path, blob_of: Callable[..., Path]
 ) -> None:
     spec = read_spec(file)
     loaded = load("digits", tmp_path)
     facts = DatasetFacts(dataset_row("digits"), loaded.fingerprint)
     plan = make_plan(spec, {"digits": facts})
     teacher, first, _ = plan.candidates[0].stages
-    store = FolderStore(tmp_path / "home/store")
+    store = open_store(str(tmp_path / "home/store"))
     for key in (teacher, first):
         identity = canonical_json(plan.stages[key].identity).encode()
-        store.write(key, {NETWORKS: b"x", IDENTITY: identity})
+        store.write(key, {NETWORKS: key.encode(), IDENTITY: identity})
     answer = dry_run(file, "--json").answer
     assert (answer["in_store"], answer["trials"], answer["epochs"]) == (2, 1, 5)
 
-    (path,) = store.root.rglob(f"{first}/networks.safetensors")
+    path = blob_of(store, first, NETWORKS)
     path.write_bytes(b"y")
-    ended = dry_run(file, "--json")
+    assert dry_run(file, "--json").answer["in_store"] == 2
+    ended = dry_run(file, "--verify", "--json")
     assert (ended.answer["in_store"], ended.answer["trials"]) == (1, 2)
     assert "warning: digits 0 kdgan-2 will be trained again: " in ended.stderr
-    assert str(path) in ended.stderr
+    assert path.name in ended.stderr
+    assert store.has(first), "a dry run changes nothing"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from orchestrator.executors.inline import InlineExecutor
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.schedule import Schedule
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
+from orchestrator.store.stages import Store
 
 
 class Recorder:
@@ -41,7 +42,7 @@ class Recorder:
 
 @pytest.fixture
 def work(trained: Any, digits: ImageSet, tmp_path: Path) -> Callable[..., Work]:
-    def make(store: FolderStore) -> Work:
+    def make(store: Store) -> Work:
         return Work(trained.plan.spec, store, {"digits": digits}, None, tmp_path / "runs")
 
     return make
@@ -53,7 +54,7 @@ def test_a_pack_starts_when_no_other_sweep_trains_it(
     """Whoever interrupts a sweep that only waits must not end the runs of the one that trains."""
     plan: Plan = trained.plan
     pack = plan.packs()[0]
-    listener, here = Recorder(), work(FolderStore(tmp_path / "store"))
+    listener, here = Recorder(), work(open_store(str(tmp_path / "store")))
     arguments = (Schedule((pack,), concurrent=1), here, listener)
     runner = threading.Thread(target=InlineExecutor().run, args=arguments)
     with pack_lock(pack, here.folder, print):

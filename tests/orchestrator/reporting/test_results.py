@@ -17,8 +17,9 @@ from orchestrator.reporting.results import (
     cost_of_detector,
     evaluation_of,
 )
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
 from orchestrator.store.record import SCORES, read_scores
+from orchestrator.store.stages import Store
 
 PERFECT = ([1.0, 2.0, 1.0, 2.0], [8.0, 9.0, 8.0, 9.0])
 CHANCE = ([1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0])
@@ -27,8 +28,8 @@ MIXED = ([1.0, 3.0, 3.0, 1.0], [2.0, 4.0, 4.0, 2.0])
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store")
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def plan(plan_of: Callable[..., Plan]) -> Plan:
 
 
 def test_a_finished_candidate_is_judged_and_compared_with_its_teacher(
-    plan: Plan, store: FolderStore, put: Callable[..., None]
+    plan: Plan, store: Store, put: Callable[..., None]
 ) -> None:
     distilled, alone = plan.candidates
     teacher, student = (plan.stages[key] for key in distilled.stages)
@@ -57,7 +58,7 @@ def test_a_finished_candidate_is_judged_and_compared_with_its_teacher(
 
 
 def test_the_difference_is_between_whole_test_splits_under_every_protocol(
-    plan_of: Callable[..., Plan], store: FolderStore, put: Callable[..., None]
+    plan_of: Callable[..., Plan], store: Store, put: Callable[..., None]
 ) -> None:
     plan = plan_of(evaluation={"protocol": "holdout"})
     (candidate,) = plan.candidates
@@ -71,7 +72,7 @@ def test_the_difference_is_between_whole_test_splits_under_every_protocol(
 
 
 def test_the_student_is_judged_and_costed_rather_than_its_teacher(
-    plan_of: Callable[..., Plan], store: FolderStore, put: Callable[..., None]
+    plan_of: Callable[..., Plan], store: Store, put: Callable[..., None]
 ) -> None:
     plan = plan_of(structures=["p-kdgan-23"], teacher={"widths": (2, 4, 8)})
     (candidate,) = plan.candidates
@@ -106,7 +107,7 @@ def test_golden_numbers(
     assert (found.student_params, found.student_flops) == (params, flops)
 
 
-def test_a_failed_candidate_says_why(plan: Plan, store: FolderStore) -> None:
+def test_a_failed_candidate_says_why(plan: Plan, store: Store) -> None:
     candidate = plan.candidates[0]
     result = candidate_result(plan, candidate, store, failed={candidate.key: "Diverged: NaN"})
     assert (result.status, result.reason) == ("failed", "Diverged: NaN")
@@ -115,7 +116,7 @@ def test_a_failed_candidate_says_why(plan: Plan, store: FolderStore) -> None:
     assert result.cost is None
 
 
-def test_a_skipped_candidate_names_the_stage_that_failed(plan: Plan, store: FolderStore) -> None:
+def test_a_skipped_candidate_names_the_stage_that_failed(plan: Plan, store: Store) -> None:
     candidate = plan.candidates[0]
     teacher = candidate.stages[0]
     result = candidate_result(
@@ -128,7 +129,7 @@ def test_a_skipped_candidate_names_the_stage_that_failed(plan: Plan, store: Fold
 
 
 def test_a_failure_elsewhere_is_not_this_candidates(
-    plan: Plan, store: FolderStore, put: Callable[..., None]
+    plan: Plan, store: Store, put: Callable[..., None]
 ) -> None:
     distilled, alone = plan.candidates
     put(store, plan.stages[alone.key], *MIXED)
@@ -138,26 +139,27 @@ def test_a_failure_elsewhere_is_not_this_candidates(
     assert [result.status for result in results] == ["skipped", "finished"]
 
 
-def test_a_student_that_the_store_lacks_is_not_finished(plan: Plan, store: FolderStore) -> None:
+def test_a_student_that_the_store_lacks_is_not_finished(plan: Plan, store: Store) -> None:
     result = candidate_result(plan, plan.candidates[0], store)
     assert (result.status, result.reason) == ("unfinished", "the sweep was interrupted")
     assert result.evaluation is None
 
 
 def test_a_damaged_student_is_failed(
-    plan: Plan, store: FolderStore, put: Callable[..., None]
+    plan: Plan, store: Store, put: Callable[..., None], blob_of: Callable[..., Path]
 ) -> None:
     candidate = plan.candidates[1]
     put(store, plan.stages[candidate.key], *MIXED)
-    (path,) = store.root.rglob(SCORES)
+    path = blob_of(store, candidate.key, SCORES)
     path.write_bytes(b"?")
     result = candidate_result(plan, candidate, store)
     assert result.status == "failed"
-    assert str(path) in result.reason
+    assert path.name in result.reason
+    assert "--verify" in result.reason
 
 
 def test_a_teacher_that_the_store_lost_leaves_the_student_without_a_difference(
-    plan: Plan, store: FolderStore, put: Callable[..., None]
+    plan: Plan, store: Store, put: Callable[..., None]
 ) -> None:
     candidate = plan.candidates[0]
     put(store, plan.stages[candidate.key], *MIXED)
@@ -168,7 +170,7 @@ def test_a_teacher_that_the_store_lost_leaves_the_student_without_a_difference(
 
 
 def test_protocol_decides_which_half_the_rates_are_of(
-    plan: Plan, store: FolderStore, put: Callable[..., None]
+    plan: Plan, store: Store, put: Callable[..., None]
 ) -> None:
     stage = plan.stages[plan.candidates[0].key]
     put(store, stage, [0.0, 0.0, 0.0, 5.0], [4.0, 4.0, 4.0, 4.0])
@@ -184,7 +186,7 @@ def test_protocol_decides_which_half_the_rates_are_of(
 
 
 def test_a_row_for_programs_holds_everything(
-    plan: Plan, store: FolderStore, put: Callable[..., None]
+    plan: Plan, store: Store, put: Callable[..., None]
 ) -> None:
     candidate = plan.candidates[0]
     teacher, student = (plan.stages[key] for key in candidate.stages)
@@ -216,7 +218,7 @@ def test_a_row_for_programs_holds_everything(
     assert row.keys() - candidate.axes.keys() <= TAKEN_AXES
 
 
-def test_a_row_of_a_failure_has_no_metric(plan: Plan, store: FolderStore) -> None:
+def test_a_row_of_a_failure_has_no_metric(plan: Plan, store: Store) -> None:
     candidate = plan.candidates[0]
     row = candidate_result(plan, candidate, store, failed={candidate.key: "no"}).as_row()
     assert row["status"] == "failed"

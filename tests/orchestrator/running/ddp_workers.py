@@ -19,9 +19,11 @@ from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import DatasetFacts, make_plan
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.stage import Stage
+from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
+from orchestrator.store.stages import Store
 
 Measured = dict[str, Any]
 
@@ -64,13 +66,18 @@ def pack_of() -> Pack:
     return Pack.of(list(plan.stages.values()))
 
 
-def trained(pack: Pack, world: World, store: FolderStore, lanes: int = 3) -> Measured:
-    failures = run_pack(pack, RunContext(store, lambda _: DIGITS, lanes=lanes), world, Session())
+def trained(pack: Pack, world: World, store: Store, lanes: int = 3) -> Measured:
+    failures = run_pack(
+        pack,
+        RunContext(store, Checkpoints(store.objects), lambda _: DIGITS, lanes=lanes),
+        world,
+        Session(),
+    )
     world.gather(None)  # process 0 stores last
     return {"failures": failures, "stored": [store.has(stage.key) for stage in pack.stages]}
 
 
-def refused(world: World, store: FolderStore, hook: str, lanes: int) -> Measured:
+def refused(world: World, store: Store, hook: str, lanes: int) -> Measured:
     """The last process cannot ``prepare`` or ``calibrate`` the learner that it makes second."""
     calls: list[GanLearner] = []
 
@@ -87,7 +94,7 @@ def refused(world: World, store: FolderStore, hook: str, lanes: int) -> Measured
 def seen_by_one_alone(world: World, folder: Path) -> Measured:
     """Each process has a store of its own; the last one's has the first stage already."""
     pack = pack_of()
-    store = FolderStore(folder / f"own{world.rank}")
+    store = open_store(str(folder / f"own{world.rank}"))
     if world.rank == world.size - 1:
         trained(Pack.of(pack.stages[:1]), World(), store)
     return trained(pack, world, store)
@@ -95,7 +102,7 @@ def seen_by_one_alone(world: World, folder: Path) -> Measured:
 
 def measure(world: World, folder: Path) -> Measured:
     found = {
-        f"{hook}/{lanes}": refused(world, FolderStore(folder / f"{hook}{lanes}"), hook, lanes)
+        f"{hook}/{lanes}": refused(world, open_store(str(folder / f"{hook}{lanes}")), hook, lanes)
         for hook in ("prepare", "calibrate")
         for lanes in (1, 3)
     }

@@ -22,10 +22,10 @@ from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
 from orchestrator.reporting.results import candidate_result
+from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
-from orchestrator.store.base import CorruptStage
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
 from orchestrator.store.record import (
     CAPTIONS,
     HISTORY,
@@ -38,6 +38,7 @@ from orchestrator.store.record import (
     read_scores,
     read_shown,
 )
+from orchestrator.store.stages import CorruptStage, Store
 
 AUROCS = {"auroc", "val_auroc", "test_auroc"}
 LOCALISED = {"pixel_auroc", "pro"}
@@ -55,8 +56,8 @@ def student_of(plan: Plan) -> Stage:
 
 
 @pytest.fixture
-def session(tmp_path: Path, folder_session: Any) -> Any:
-    return folder_session(tmp_path / "checkpoint")
+def session(tmp_path: Path, recorder: Any) -> Any:
+    return recorder()
 
 
 @pytest.fixture
@@ -64,8 +65,13 @@ def context_of(teacher: PretrainedWeights, tmp_path: Path) -> SiteOf:
     """A context with a store of its own, by its folder's name."""
 
     def make(images: ImageSet, name: str = "store", **changes: Any) -> RunContext:
-        store = FolderStore(tmp_path / name)
-        context = RunContext(store, lambda dataset: images, read_pretrained=lambda: teacher.state)
+        store = open_store(str(tmp_path / name))
+        context = RunContext(
+            store,
+            Checkpoints(store.objects),
+            lambda dataset: images,
+            read_pretrained=lambda: teacher.state,
+        )
         return replace(context, **changes)
 
     return make
@@ -76,21 +82,26 @@ def on_digits(
     eca_plan: Callable[..., Plan],
     few_digits: ImageSet,
     teacher: PretrainedWeights,
-    folder_session: Any,
+    recorder: Any,
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[FolderStore, Stage]:
+) -> tuple[Store, Stage]:
     """A student that was taught about a few digits, of which there are no masks."""
     stage = student_of(eca_plan(few_digits))
-    store = FolderStore(tmp_path_factory.mktemp("digits-store"))
-    context = RunContext(store, lambda name: few_digits, read_pretrained=lambda: teacher.state)
-    session = folder_session(tmp_path_factory.mktemp("digits-session") / "checkpoint")
+    store = open_store(str(tmp_path_factory.mktemp("digits-store")))
+    context = RunContext(
+        store,
+        Checkpoints(store.objects),
+        lambda name: few_digits,
+        read_pretrained=lambda: teacher.state,
+    )
+    session = recorder()
     assert run(stage, context, session) == {}
     assert session.said == []
     return store, stage
 
 
 @pytest.fixture(scope="module")
-def on_cloth(eca_trained: Any) -> tuple[FolderStore, Stage]:
+def on_cloth(eca_trained: Any) -> tuple[Store, Stage]:
     return eca_trained.store, student_of(eca_trained.plan)
 
 
@@ -98,7 +109,7 @@ def on_cloth(eca_trained: Any) -> tuple[FolderStore, Stage]:
 
 
 def test_only_the_student_is_stored_and_not_the_teacher_again(
-    on_cloth: tuple[FolderStore, Stage],
+    on_cloth: tuple[Store, Stage],
 ) -> None:
     store, stage = on_cloth
     check_identity(store, stage)
@@ -111,7 +122,7 @@ def test_only_the_student_is_stored_and_not_the_teacher_again(
 
 
 def test_history_ends_with_aurocs_and_with_how_well_novelty_is_localised(
-    on_cloth: tuple[FolderStore, Stage],
+    on_cloth: tuple[Store, Stage],
 ) -> None:
     rows = read_history(*on_cloth)
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -123,7 +134,7 @@ def test_history_ends_with_aurocs_and_with_how_well_novelty_is_localised(
     assert all(0 <= rows[-1][name] <= 1 for name in LOCALISED)
 
 
-def test_history_without_masks_ends_with_aurocs_alone(on_digits: tuple[FolderStore, Stage]) -> None:
+def test_history_without_masks_ends_with_aurocs_alone(on_digits: tuple[Store, Stage]) -> None:
     rows = read_history(*on_digits)
     assert len(rows) == 2
     assert set(rows[-1]) == set(rows[0])
@@ -132,8 +143,8 @@ def test_history_without_masks_ends_with_aurocs_alone(on_digits: tuple[FolderSto
 
 
 def test_scores_are_of_the_whole_test_split(
-    on_digits: tuple[FolderStore, Stage],
-    on_cloth: tuple[FolderStore, Stage],
+    on_digits: tuple[Store, Stage],
+    on_cloth: tuple[Store, Stage],
     few_digits: ImageSet,
 ) -> None:
     scores = read_scores(*on_digits)
@@ -145,7 +156,7 @@ def test_scores_are_of_the_whole_test_split(
 
 
 def test_aurocs_of_the_last_epoch_are_those_of_the_stored_scores(
-    on_digits: tuple[FolderStore, Stage], on_cloth: tuple[FolderStore, Stage]
+    on_digits: tuple[Store, Stage], on_cloth: tuple[Store, Stage]
 ) -> None:
     for trained in (on_digits, on_cloth):
         scores, last = read_scores(*trained), read_history(*trained)[-1]
@@ -155,7 +166,7 @@ def test_aurocs_of_the_last_epoch_are_those_of_the_stored_scores(
 
 
 def test_the_stored_student_scores_as_stored(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, teacher: PretrainedWeights
+    on_cloth: tuple[Store, Stage], cloth: ImageSet, teacher: PretrainedWeights
 ) -> None:
     store, stage = on_cloth
     learner = stage.step.learner(99, PackContext(teacher.state))
@@ -180,7 +191,7 @@ def test_results_say_how_well_novelty_is_localised(eca_trained: Any) -> None:
 
 
 def test_images_worth_a_look_are_stored_with_their_captions(
-    on_cloth: tuple[FolderStore, Stage],
+    on_cloth: tuple[Store, Stage],
 ) -> None:
     shown = read_shown(*on_cloth)
     # Of so few images none is left for a second typical one.
@@ -196,14 +207,14 @@ def test_images_worth_a_look_are_stored_with_their_captions(
 
 
 def test_of_images_without_names_captions_say_the_kind_alone(
-    on_digits: tuple[FolderStore, Stage],
+    on_digits: tuple[Store, Stage],
 ) -> None:
     captions = [one.caption for one in read_shown(*on_digits)]
     assert captions == [f"{kind} {what}" for what in ("novel", "normal") for kind in KINDS][:5]
 
 
 def test_the_highest_shown_are_the_highest_of_the_stored_scores(
-    on_digits: tuple[FolderStore, Stage], on_cloth: tuple[FolderStore, Stage]
+    on_digits: tuple[Store, Stage], on_cloth: tuple[Store, Stage]
 ) -> None:
     for trained in (on_digits, on_cloth):
         scores, shown = read_scores(*trained), read_shown(*trained)
@@ -217,7 +228,7 @@ def test_the_highest_shown_are_the_highest_of_the_stored_scores(
 
 
 def test_shown_images_have_heat_layers_and_where_there_are_some_masks(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet
+    on_cloth: tuple[Store, Stage], cloth: ImageSet
 ) -> None:
     data = one_class(cloth, "cloth", image_size=32, channels=3)
     assert data.names is not None
@@ -241,7 +252,7 @@ def test_shown_images_have_heat_layers_and_where_there_are_some_masks(
         assert all((maps[2] >= 0).all() for maps in one.layers.values())
 
 
-def test_where_there_are_no_masks_none_is_shown(on_digits: tuple[FolderStore, Stage]) -> None:
+def test_where_there_are_no_masks_none_is_shown(on_digits: tuple[Store, Stage]) -> None:
     shown = read_shown(*on_digits)
     assert [one.mask for one in shown] == [None] * 5
     assert all(set(one.layers) == {2, 3, 4, 5} and one.heat.min() >= 0 for one in shown)
@@ -258,7 +269,7 @@ def test_layers_shown_are_those_that_are_distilled(
 
 
 def test_pixel_auroc_is_that_of_all_masked_images(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, teacher: PretrainedWeights
+    on_cloth: tuple[Store, Stage], cloth: ImageSet, teacher: PretrainedWeights
 ) -> None:
     from kd_models.evaluation.localisation import heat_maps
 
@@ -287,7 +298,7 @@ def test_a_stage_of_p_kdgan_shows_nothing(trained: Any) -> None:
 
 
 def test_without_memory_the_teacher_runs_live_and_says_what_to_set(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, context_of: SiteOf, session: Any
+    on_cloth: tuple[Store, Stage], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     kept, stage = on_cloth
     context = context_of(cloth, budget_bytes=0)
@@ -332,7 +343,7 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(
     eca_plan: Callable[..., Plan],
     cloth: ImageSet,
     context_of: SiteOf,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
     without_seconds: Callable[..., list[dict[str, float]]],
     tmp_path: Path,
@@ -343,15 +354,15 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(
         context_of(cloth, name, checkpoint_every=1, budget_bytes=cache_bytes)
         for name in ("undisturbed", "resumed")
     )
-    assert run(stage, undisturbed, folder_session(tmp_path / "unused")) == {}
+    assert run(stage, undisturbed, recorder()) == {}
     with pytest.raises(killed):
-        run(stage, resumed, folder_session(tmp_path / "checkpoint", stop_after=1))
+        run(stage, resumed, recorder(stop_after=1))
     assert not resumed.store.has(stage.key)
     # The teacher is fixed: 59 MB of it in every checkpoint would be waste.
-    (state,) = (tmp_path / "checkpoint").glob("*.pt")
+    (state,) = (tmp_path / "resumed").glob("checkpoints/*/*")
     assert state.stat().st_size < 10e6
     torch.manual_seed(12345)  # another process, with random numbers of its own
-    again = folder_session(tmp_path / "checkpoint")
+    again = recorder()
     assert run(stage, resumed, again) == {}
     assert [row["epoch"] for row in again.reported] == [1, 2]
     for name in (NETWORKS, SCORES, SHOWN, CAPTIONS):
@@ -362,14 +373,23 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(
 
 
 def test_a_stage_in_the_store_is_not_trained_again(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, session: Any
+    on_cloth: tuple[Store, Stage], cloth: ImageSet, session: Any
 ) -> None:
     store, stage = on_cloth
 
     def nobody() -> Any:
         raise AssertionError("the teacher was asked for")
 
-    assert run(stage, RunContext(store, lambda name: cloth, read_pretrained=nobody), session) == {}
+    assert (
+        run(
+            stage,
+            RunContext(
+                store, Checkpoints(store.objects), lambda name: cloth, read_pretrained=nobody
+            ),
+            session,
+        )
+        == {}
+    )
     assert session.reported == []
 
 
@@ -379,7 +399,7 @@ def test_a_stage_in_the_store_is_not_trained_again(
 def test_another_category_of_the_dataset_does_not_matter(
     eca_plan: Callable[..., Plan],
     cloth: ImageSet,
-    on_cloth: tuple[FolderStore, Stage],
+    on_cloth: tuple[Store, Stage],
     context_of: SiteOf,
     session: Any,
 ) -> None:
@@ -392,7 +412,7 @@ def test_another_category_of_the_dataset_does_not_matter(
 
 
 def test_another_content_of_the_category_itself_is_refused(
-    on_cloth: tuple[FolderStore, Stage], cloth: ImageSet, context_of: SiteOf, session: Any
+    on_cloth: tuple[Store, Stage], cloth: ImageSet, context_of: SiteOf, session: Any
 ) -> None:
     _, stage = on_cloth
     other = replace(cloth, class_fingerprints={"cloth": "f" * 64})
@@ -421,7 +441,7 @@ def test_seeds_and_placements_make_other_students(
 def test_maps_kept_in_half_precision_train_nearly_the_same(
     eca_plan: Callable[..., Plan],
     cloth: ImageSet,
-    on_cloth: tuple[FolderStore, Stage],
+    on_cloth: tuple[Store, Stage],
     context_of: SiteOf,
     session: Any,
 ) -> None:
@@ -445,7 +465,7 @@ def test_a_run_that_diverges_is_a_failure_with_a_reason(
     assert not context.store.has(stage.key)
 
 
-def test_captions_are_plain_json(on_cloth: tuple[FolderStore, Stage]) -> None:
+def test_captions_are_plain_json(on_cloth: tuple[Store, Stage]) -> None:
     store, stage = on_cloth
     captions = json.loads(store.read(stage.key, CAPTIONS))
     assert [set(one) for one in captions] == [{"caption", "novel", "score"}] * 4

@@ -20,12 +20,12 @@ from kd_models.world import World
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
+from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.running.inputs import PackInputs
 from orchestrator.running.pack import run_pack
 from orchestrator.running.stack import stack_size
-from orchestrator.store.base import Store
-from orchestrator.store.folder import MANIFEST, FolderStore
+from orchestrator.store import open_store
 from orchestrator.store.record import (
     HISTORY,
     IDENTITY,
@@ -36,6 +36,7 @@ from orchestrator.store.record import (
     read_networks,
     read_scores,
 )
+from orchestrator.store.stages import Store
 
 AUROCS = {"auroc", "val_auroc", "test_auroc"}
 TERMS = {
@@ -56,18 +57,18 @@ FIRST = "encoder.features.0.weight"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store")
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
 
 
 @pytest.fixture
-def session(tmp_path: Path, folder_session: Any) -> Any:
-    return folder_session(tmp_path / "checkpoint")
+def session(tmp_path: Path, recorder: Any) -> Any:
+    return recorder()
 
 
 @pytest.fixture
-def context(store: FolderStore, digits: ImageSet) -> RunContext:
-    return RunContext(store, lambda name: digits)
+def context(store: Store, digits: ImageSet) -> RunContext:
+    return RunContext(store, Checkpoints(store.objects), lambda name: digits)
 
 
 def chain(plan: Plan) -> list[Stage]:
@@ -79,7 +80,7 @@ def run(stage: Stage, context: RunContext, session: Any) -> dict[str, str]:
     return run_pack(Pack.of([stage]), context, World(), session)
 
 
-def copy(source: FolderStore, target: FolderStore, stage: Stage) -> None:
+def copy(source: Store, target: Store, stage: Stage) -> None:
     names = (NETWORKS, SCORES, HISTORY)
     target.write(stage.key, {name: source.read(stage.key, name) for name in names})
 
@@ -158,11 +159,14 @@ def test_a_second_step_goes_on_from_both_networks(
     still = {"epochs": 1, "batch_size": 32, "lr": 1e-30}
     plan = real_plan(structures=["p-kdgan-24"], training=still)
     teacher, first, second = chain(plan)
-    store = FolderStore(tmp_path / "store")
+    store = open_store(str(tmp_path / "store"))
     for stage, source in zip((teacher, first), chain(trained.plan)[:2], strict=True):
         names = (NETWORKS, SCORES, HISTORY)
         store.write(stage.key, {n: trained.store.read(source.key, n) for n in names})
-    assert run(second, RunContext(store, lambda name: digits), session) == {}
+    assert (
+        run(second, RunContext(store, Checkpoints(store.objects), lambda name: digits), session)
+        == {}
+    )
     found = read_networks(store, second.key)
     expected = read_networks(store, teacher.key) | read_networks(store, first.key)
     assert found.keys() == expected.keys()
@@ -189,7 +193,7 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped_bit_for_bit(
     trained: Any,
     real_plan: Callable[..., Plan],
     digits: ImageSet,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
     without_seconds: Callable[..., list[dict[str, float]]],
     tmp_path: Path,
@@ -200,20 +204,21 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped_bit_for_bit(
     teacher = {"widths": (1, 2, 4), "training": {"epochs": 2}}
     training = {"epochs": 4, "batch_size": 32}
     *parents, stage = chain(real_plan(structures=[structure], training=training, teacher=teacher))
-    stores = [FolderStore(tmp_path / name) for name in ("undisturbed", "resumed")]
+    stores = [open_store(str(tmp_path / name)) for name in ("undisturbed", "resumed")]
     for store in stores:
         for parent in parents:
             copy(trained.store, store, parent)
     undisturbed, resumed = (
-        RunContext(store, lambda name: digits, checkpoint_every=every) for store in stores
+        RunContext(store, Checkpoints(store.objects), lambda name: digits, checkpoint_every=every)
+        for store in stores
     )
-    assert run(stage, undisturbed, folder_session(tmp_path / "unused")) == {}
+    assert run(stage, undisturbed, recorder()) == {}
 
     with pytest.raises(killed):
-        run(stage, resumed, folder_session(tmp_path / "checkpoint", stop_after=stop))
+        run(stage, resumed, recorder(stop_after=stop))
     assert not resumed.store.has(stage.key)
     torch.manual_seed(12345)  # another process, with random numbers of its own
-    again = folder_session(tmp_path / "checkpoint")
+    again = recorder()
     assert run(stage, resumed, again) == {}
 
     saved = stop - stop % every
@@ -231,14 +236,14 @@ def test_without_a_checkpoint_a_killed_run_starts_again_and_ends_the_same(
     trained: Any,
     real_plan: Callable[..., Plan],
     context: RunContext,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
     tmp_path: Path,
 ) -> None:
     teacher = chain(trained.plan)[0]
     with pytest.raises(killed):
-        run(teacher, context, folder_session(tmp_path / "c", stop_after=1))
-    again = folder_session(tmp_path / "c")
+        run(teacher, context, recorder(stop_after=1))
+    again = recorder()
     assert run(teacher, context, again) == {}
     assert [row["epoch"] for row in again.reported] == [1, 2]
     assert context.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
@@ -250,14 +255,14 @@ def test_checkpoints_come_when_due_but_not_after_the_last_epoch(
     training = {"epochs": 4, "batch_size": 64}
     stage = chain(real_plan(structures=["alone"], training=training))[0]
     assert run(stage, replace(context, checkpoint_every=2), session) == {}
-    assert session.saves == 1
-    assert (session.folder / f"{stage.key}.pt").exists()
+    kept = context.checkpoints.load([stage], World()).checkpoints[stage.key]
+    assert (kept.state.epoch, len(kept.history)) == (2, 2)
 
 
 def test_a_checkpoint_of_another_stage_is_not_this_ones(
     real_plan: Callable[..., Plan],
     context: RunContext,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
     tmp_path: Path,
 ) -> None:
@@ -267,8 +272,8 @@ def test_a_checkpoint_of_another_stage_is_not_this_ones(
     ]
     eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
-        run(stages[0], eager, folder_session(tmp_path / "c", stop_after=1))
-    session = folder_session(tmp_path / "c")
+        run(stages[0], eager, recorder(stop_after=1))
+    session = recorder()
     assert run(stages[1], eager, session) == {}
     assert [row["epoch"] for row in session.reported] == [1, 2]
 
@@ -279,24 +284,26 @@ def test_a_checkpoint_of_another_stage_is_not_this_ones(
 def test_a_stage_in_the_store_is_not_trained_again(
     trained: Any, digits: ImageSet, session: Any
 ) -> None:
-    manifest = {stage.key: trained.store.read(stage.key, NETWORKS) for stage in chain(trained.plan)}
-    stages = tuple(trained.plan.stages.values())
-    (path,) = trained.store.root.rglob(f"{stages[0].key}/{MANIFEST}")
-    written = path.stat().st_mtime_ns
-    assert (
-        run_pack(Pack.of(stages), RunContext(trained.store, lambda name: digits), World(), session)
-        == {}
-    )
+    def files() -> dict[Path, int]:
+        root = Path(trained.store.uri)
+        return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+    before = files()
+    pack = Pack.of(tuple(trained.plan.stages.values()))
+    context = RunContext(trained.store, Checkpoints(trained.store.objects), lambda name: digits)
+    assert run_pack(pack, context, World(), session) == {}
     assert session.reported == []
-    assert path.stat().st_mtime_ns == written
-    assert manifest == {key: trained.store.read(key, NETWORKS) for key in manifest}
+    assert files() == before
 
 
-def test_a_corrupt_stage_is_trained_again(trained: Any, context: RunContext, session: Any) -> None:
+def test_a_stage_that_is_damaged_and_was_discarded_is_trained_again(
+    trained: Any, context: RunContext, session: Any, blob_of: Callable[..., Path]
+) -> None:
     teacher = chain(trained.plan)[0]
-    copy(trained.store, context.store, teacher)  # type: ignore[arg-type]
-    (path,) = context.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
+    copy(trained.store, context.store, teacher)
+    path = blob_of(context.store, teacher.key, NETWORKS)
     path.write_bytes(path.read_bytes()[:-1])
+    context.store.discard(teacher.key)
     assert run(teacher, context, session) == {}
     assert len(session.reported) == 2
     assert context.store.read(teacher.key, NETWORKS) == trained.store.read(teacher.key, NETWORKS)
@@ -309,9 +316,9 @@ def test_a_corrupt_stage_is_trained_again(trained: Any, context: RunContext, ses
 def teachers_and_students(
     real_plan: Callable[..., Plan],
     digits: ImageSet,
-    folder_session: Any,
+    recorder: Any,
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[FolderStore, Pack]:
+) -> tuple[Store, Pack]:
     """A store of teachers, and their students: of two classes with two weightings each."""
     plan = real_plan(
         normal_classes=[0, 1],
@@ -319,18 +326,18 @@ def teachers_and_students(
         training={"epochs": 4, "batch_size": 32},
     )
     teachers, students = plan.packs()
-    store = FolderStore(tmp_path_factory.mktemp("teachers"))
-    session = folder_session(tmp_path_factory.mktemp("session") / "checkpoint")
-    context = RunContext(store, lambda name: digits)
+    store = open_store(str(tmp_path_factory.mktemp("teachers")))
+    session = recorder()
+    context = RunContext(store, Checkpoints(store.objects), lambda name: digits)
     assert run_pack(teachers, context, World(), session) == {}
     return store, students
 
 
 @pytest.fixture
-def pack(teachers_and_students: tuple[FolderStore, Pack], store: FolderStore) -> Pack:
+def pack(teachers_and_students: tuple[Store, Pack], store: Store) -> Pack:
     """Students of two classes with two weightings each, whose teachers are in the store."""
     of_teachers, students = teachers_and_students
-    shutil.copytree(of_teachers.root, store.root)
+    shutil.copytree(of_teachers.uri, store.uri)
     return students
 
 
@@ -339,18 +346,18 @@ def scores_of(store: Store, pack: Pack) -> list[Any]:
 
 
 def test_stages_of_a_pack_are_stored_as_if_each_had_been_trained_alone(
-    pack: Pack, context: RunContext, tmp_path: Path, folder_session: Any
+    pack: Pack, context: RunContext, tmp_path: Path, recorder: Any
 ) -> None:
     assert len(pack.stages) == 4
-    other = FolderStore(tmp_path / "other")
+    other = open_store(str(tmp_path / "other"))
     for parent in pack.parents:
         other.write(
             parent, {name: context.store.read(parent, name) for name in (NETWORKS, IDENTITY)}
         )
     for stage in pack.stages:
-        session = folder_session(tmp_path / stage.key)
+        session = recorder()
         assert run(stage, replace(context, store=other), session) == {}
-    session = folder_session(tmp_path / "together")
+    session = recorder()
     assert run_pack(pack, context, World(), session) == {}
     for stage in pack.stages:
         check_identity(context.store, stage)
@@ -397,14 +404,14 @@ def test_a_fixed_teacher_sees_a_class_once_for_all_lanes(
 def test_a_killed_pack_goes_on_from_its_checkpoint(
     pack: Pack,
     context: RunContext,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
     tmp_path: Path,
 ) -> None:
     eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
-        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=3))
-    again = folder_session(tmp_path / "c")
+        run_pack(pack, eager, World(), recorder(stop_after=3))
+    again = recorder()
     assert run_pack(pack, eager, World(), again) == {}
     assert [[row["epoch"] for row in rows] for rows in again.reports] == [
         *[[1, 2, 3]] * 4,
@@ -415,7 +422,7 @@ def test_a_killed_pack_goes_on_from_its_checkpoint(
 def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
     real_plan: Callable[..., Plan],
     context: RunContext,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
     tmp_path: Path,
 ) -> None:
@@ -424,8 +431,8 @@ def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
     (pack,) = real_plan(structures=["alone"], loss_weights=weights, training=training).packs()
     eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
-        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
-    session = folder_session(tmp_path / "c")
+        run_pack(pack, eager, World(), recorder(stop_after=2))
+    session = recorder()
     failures = run_pack(pack, eager, World(), session)
     assert failures.keys() == {pack.stages[0].key}
     assert "in epoch 1" in failures[pack.stages[0].key]
@@ -435,37 +442,36 @@ def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
 def test_what_was_in_the_way_before_a_kill_and_is_gone_after_it_is_trained(
     pack: Pack,
     context: RunContext,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
-    tmp_path: Path,
+    blob_of: Callable[..., Path],
 ) -> None:
     """Only what diverged would diverge again; a parent that was damaged may be whole now."""
-    teacher = pack.stages[0].parents[0]
-    (path,) = context.store.root.rglob(f"{teacher}/{NETWORKS}")  # type: ignore[attr-defined]
+    path = blob_of(context.store, pack.stages[0].parents[0], NETWORKS)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
-        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
+        run_pack(pack, eager, World(), recorder(stop_after=2))
     path.write_bytes(whole)
-    assert run_pack(pack, eager, World(), folder_session(tmp_path / "c")) == {}
+    assert run_pack(pack, eager, World(), recorder()) == {}
     assert all(context.store.has(stage.key) for stage in pack.stages)
 
 
 def test_a_stage_whose_checkpoint_is_damaged_begins_again_and_says_so(
     pack: Pack,
     context: RunContext,
-    folder_session: Any,
+    recorder: Any,
     killed: type[Exception],
     tmp_path: Path,
 ) -> None:
     eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
-        run_pack(pack, eager, World(), folder_session(tmp_path / "c", stop_after=2))
+        run_pack(pack, eager, World(), recorder(stop_after=2))
     damaged = pack.stages[0]
-    path = tmp_path / "c" / f"{damaged.key}.pt"
-    path.write_bytes(path.read_bytes()[:100])
-    session = folder_session(tmp_path / "c")
+    path = Path(context.store.uri) / f"checkpoints/{damaged.key[:2]}/{damaged.key}"
+    path.write_bytes(path.read_bytes()[:2000])
+    session = recorder()
     assert run_pack(pack, eager, World(), session) == {}
     (line,) = session.said
     assert line.startswith(
@@ -614,15 +620,17 @@ def test_a_missing_parent_is_a_failure_that_names_it(
 
 
 def test_a_corrupt_parent_is_a_failure_that_names_the_file(
-    trained: Any, context: RunContext, session: Any
+    trained: Any, context: RunContext, session: Any, blob_of: Callable[..., Path]
 ) -> None:
     teacher, first, _ = chain(trained.plan)
-    copy(trained.store, context.store, teacher)  # type: ignore[arg-type]
-    (path,) = context.store.root.rglob(NETWORKS)  # type: ignore[attr-defined]
+    copy(trained.store, context.store, teacher)
+    path = blob_of(context.store, teacher.key, NETWORKS)
     path.write_bytes(path.read_bytes()[:-1])
     failures = run(first, context, session)
     assert failures.keys() == {first.key}
-    assert failures[first.key].startswith(f"CorruptStage: {path} is not what")
+    assert f"{NETWORKS} of stage {teacher.key} is not what its manifest says" in failures[first.key]
+    assert path.name in failures[first.key]
+    assert "--verify" in failures[first.key]
 
 
 def test_too_few_images_for_the_task_are_a_failure(
@@ -655,12 +663,12 @@ class BesideOneThatCannotRead(World):
 
 
 def test_what_another_worker_cannot_read_fails_the_stage_here_too(
-    real_plan: Callable[..., Plan], digits: ImageSet, tmp_path: Path, folder_session: Any
+    real_plan: Callable[..., Plan], digits: ImageSet, tmp_path: Path, recorder: Any
 ) -> None:
-    store = FolderStore(tmp_path / "store")
+    store = open_store(str(tmp_path / "store"))
     (stage, *_) = real_plan().stages.values()
-    session = folder_session(tmp_path / "checkpoint")
-    context = RunContext(store, lambda name: digits)
+    session = recorder()
+    context = RunContext(store, Checkpoints(store.objects), lambda name: digits)
     failures = run_pack(Pack.of([stage]), context, BesideOneThatCannotRead(), session)
     assert failures == {stage.key: "DataError: in another worker: the folder is not there"}
     assert not store.has(stage.key)

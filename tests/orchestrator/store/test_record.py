@@ -15,8 +15,7 @@ from hypothesis.extra.numpy import arrays
 from orchestrator.planning.keys import canonical_json
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
-from orchestrator.store.base import CorruptStage
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
 from orchestrator.store.record import (
     HISTORY,
     IDENTITY,
@@ -30,11 +29,12 @@ from orchestrator.store.record import (
     to_scored_split,
     write_stage,
 )
+from orchestrator.store.stages import CorruptStage, Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store")
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ SCORED = ScoredSplit(
 )
 
 
-def test_networks_come_back_as_they_were(store: FolderStore, stage: Stage) -> None:
+def test_networks_come_back_as_they_were(store: Store, stage: Stage) -> None:
     generator = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
     # The layout that fit trains in, gradients and all.
     generator = generator.to(memory_format=torch.channels_last)
@@ -66,7 +66,7 @@ def test_networks_come_back_as_they_were(store: FolderStore, stage: Stage) -> No
     generator.load_state_dict(found["student.generator"])
 
 
-def test_histories_come_back_as_they_were(store: FolderStore, stage: Stage) -> None:
+def test_histories_come_back_as_they_were(store: Store, stage: Stage) -> None:
     history = [
         {"epoch": 1, "seconds": 0.1, "kd/k1": 1 / 3},
         {"epoch": 2, "seconds": 0.2, "kd/k1": 1e-300, "auroc": 0.5},
@@ -88,7 +88,7 @@ def test_scores_come_back_bit_for_bit(
     novel: np.ndarray,
     labels: np.ndarray,
 ) -> None:
-    store = FolderStore(tmp_path_factory.mktemp("store"))
+    store = open_store(str(tmp_path_factory.mktemp("store")))
     write_stage(store, stage, {}, ScoredSplit(scores, novel, labels), [])
     found = read_scores(store, stage)
     for name, array in (("scores", scores), ("novel", novel), ("labels", labels)):
@@ -96,15 +96,13 @@ def test_scores_come_back_bit_for_bit(
         np.testing.assert_array_equal(getattr(found, name), array)
 
 
-def test_the_identity_lies_beside_what_it_is_the_identity_of(
-    store: FolderStore, stage: Stage
-) -> None:
+def test_the_identity_lies_beside_what_it_is_the_identity_of(store: Store, stage: Stage) -> None:
     write_stage(store, stage, {}, SCORED, [])
     assert json.loads(store.read(stage.key, IDENTITY)) == json.loads(canonical_json(stage.identity))
     check_identity(store, stage)
 
 
-def test_a_wrong_identity_is_shown_field_by_field(store: FolderStore, stage: Stage) -> None:
+def test_a_wrong_identity_is_shown_field_by_field(store: Store, stage: Stage) -> None:
     recipe = stage.recipe.model_copy(update={"lr": 0.5})
     step = replace(stage.step_with_recipe, recipe=recipe)
     other = replace(stage, step_with_recipe=step, seed=7, fingerprint="elsewhere")
@@ -118,9 +116,7 @@ def test_a_wrong_identity_is_shown_field_by_field(store: FolderStore, stage: Sta
     )
 
 
-def test_an_identity_with_a_field_too_many_or_too_few_is_wrong(
-    store: FolderStore, stage: Stage
-) -> None:
+def test_an_identity_with_a_field_too_many_or_too_few_is_wrong(store: Store, stage: Stage) -> None:
     identity = json.loads(canonical_json(stage.identity))
     del identity["config"]["seed"]
     identity["config"]["sed"] = 1
@@ -130,7 +126,7 @@ def test_an_identity_with_a_field_too_many_or_too_few_is_wrong(
     assert "config.sed is 1, not None; config.seed is None, not 0" in str(caught.value)
 
 
-def test_another_stages_parents_are_a_difference(store: FolderStore, stage: Stage) -> None:
+def test_another_stages_parents_are_a_difference(store: Store, stage: Stage) -> None:
     write_stage(store, stage, {}, SCORED, [])
     orphan = replace(stage, parents=())
     store.write(orphan.key, {IDENTITY: store.read(stage.key, IDENTITY)})
@@ -138,13 +134,13 @@ def test_another_stages_parents_are_a_difference(store: FolderStore, stage: Stag
         check_identity(store, orphan)
 
 
-def test_all_four_files_are_there(store: FolderStore, stage: Stage) -> None:
+def test_all_four_files_are_there(store: Store, stage: Stage) -> None:
     write_stage(store, stage, {}, SCORED, [])
     for name in (NETWORKS, SCORES, HISTORY, IDENTITY):
         assert store.read(stage.key, name)
 
 
-def test_what_is_not_there_is_a_key_error(store: FolderStore, stage: Stage) -> None:
+def test_what_is_not_there_is_a_key_error(store: Store, stage: Stage) -> None:
     for read in (lambda: read_networks(store, stage.key), lambda: read_scores(store, stage)):
         with pytest.raises(KeyError, match=stage.key):
             read()

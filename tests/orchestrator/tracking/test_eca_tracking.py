@@ -26,11 +26,12 @@ from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.storage import StorageSpec
 from orchestrator.reporting.results import candidate_result, stage_result
+from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
-from orchestrator.store.base import Store
-from orchestrator.store.folder import FolderStore
+from orchestrator.store import open_store
 from orchestrator.store.record import read_history, read_scores, read_shown
+from orchestrator.store.stages import Store
 from orchestrator.tracking.client import connect, teacher_artifact
 from orchestrator.tracking.registry import (
     Choice,
@@ -357,16 +358,21 @@ def test_images_whose_names_are_not_utf8_are_logged_too(
     cloth: ImageSet,
     teacher: PretrainedWeights,
     storage: StorageSpec,
-    folder_session: Callable[..., Any],
+    recorder: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     """Their names are the captions of heat maps: matplotlib and the database refuse such text."""
     names = tuple(f"{os.fsdecode(bytes([0xE0 + n]))} ${n}" for n in range(len(cloth.test.labels)))
     images = replace(cloth, test_names=names)
     plan = eca_plan(images, name="odd-names", training={"epochs": 1, "batch_size": 4})
-    (stage,), store = plan.stages.values(), FolderStore(tmp_path / "store")
-    context = RunContext(store, lambda name: images, read_pretrained=lambda: teacher.state)
-    session = folder_session(tmp_path / "session")
+    (stage,), store = plan.stages.values(), open_store(str(tmp_path / "store"))
+    context = RunContext(
+        store,
+        Checkpoints(store.objects),
+        lambda name: images,
+        read_pretrained=lambda: teacher.state,
+    )
+    session = recorder()
     assert run_pack(Pack.of([stage]), context, World(), session) == {}
     captions = [one.caption for one in read_shown(store, stage)]
     assert len(captions) == len(set(captions)) > 1

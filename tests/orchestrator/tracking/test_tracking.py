@@ -30,8 +30,8 @@ from orchestrator.reporting.results import (
     stage_result,
 )
 from orchestrator.reporting.tables import candidates_table, render_plain
-from orchestrator.store.base import Store
 from orchestrator.store.record import read_history, read_scores
+from orchestrator.store.stages import Store
 from orchestrator.tracking.client import TrackingError, connect
 from orchestrator.tracking.registry import Limits, choose, fetch, finished_candidates, register
 from orchestrator.tracking.runs import Tracker

@@ -1,0 +1,1 @@
+"""Where the orchestrator runs: this machine, AWS, Kubernetes, Slurm."""

@@ -1,0 +1,1 @@
+"""The services of a cluster on one machine, without containers."""

@@ -1,0 +1,151 @@
+"""An S3 server on this machine: SeaweedFS, on loopback, with credentials."""
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECONDS_TO_START = 30
+_HIGHEST_PORT = 55_000
+"""SeaweedFS answers gRPC at each of its ports plus 10,000"""
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server that runs.
+
+    Attributes:
+        process: the server.
+        endpoint_url: where it answers.
+        access_key: the name of its one user.
+        secret_key: that user's password.
+        bucket: the one there is.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    bucket: str
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Return what boto3 needs to reach it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def stop(self) -> None:
+        """End the server."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_s3_server(folder: Path, bucket: str, port: int | None = None) -> S3Server:
+    """Start a server whose data is in a folder, and wait until it answers.
+
+    Args:
+        folder: for its data and its log, ``weed.log``.
+        bucket: made if it is not there.
+        port: None for any that is free.
+
+    Raises:
+        RuntimeError: it does not answer; the message has the end of its log.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ports = [port or _free_port(), *(_free_port() for _ in range(4))]
+    access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    command = [
+        str(Path(sys.executable).with_name("weed")),
+        "mini",
+        f"-dir={folder}",
+        *("-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        f"-s3.port={ports[0]}",
+        f"-master.port={ports[1]}",
+        f"-volume.port={ports[2]}",
+        f"-filer.port={ports[3]}",
+        f"-admin.port={ports[4]}",
+        # It offers more than S3, and would tell its makers that it runs.
+        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-metricsPort=0"),
+        *("-master.telemetry=false", "-s3.autoCreateBucket=false"),
+        f"-bucket={bucket}",
+    ]
+    keys = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
+    log = folder / "weed.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **keys},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    server = S3Server(process, f"http://127.0.0.1:{ports[0]}", access_key, secret_key, bucket)
+    try:
+        _wait_for(server)
+    except BaseException as error:
+        server.stop()
+        tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise RuntimeError(f"the S3 server in {folder} does not start: {error}\n{tail}") from error
+    return server
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path, bucket: str) -> Iterator[S3Server]:
+    """Run a server for a while; arguments as for :func:`start_s3_server`."""
+    server = start_s3_server(folder, bucket)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _wait_for(server: S3Server) -> None:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=Config(retries={"max_attempts": 1}, connect_timeout=1, read_timeout=5),
+    )
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while True:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"it ended with {server.process.returncode}")
+        try:
+            # Volumes come a moment after the port: only a written object shows that all is there.
+            client.put_object(Bucket=server.bucket, Key="started", Body=b"")
+            client.delete_object(Bucket=server.bucket, Key="started")
+            return
+        except (BotoCoreError, ClientError) as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port <= _HIGHEST_PORT:
+            return port

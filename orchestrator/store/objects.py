@@ -1,0 +1,68 @@
+"""What a place for named bytes does, be it a folder or a bucket."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from orchestrator.errors import UserError
+
+T = TypeVar("T")
+
+AT_ONCE = 16
+"""requests at the same time"""
+
+
+class StoreError(UserError):
+    """A place cannot be used."""
+
+
+class Objects(Protocol):
+    """Named bytes, seen alike by every process that can reach the place.
+
+    Names are relative paths with slashes. Each call may raise :class:`StoreError`.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Return where it is, for people."""
+
+    def check_writable(self) -> None:
+        """Check that bytes can be written and read.
+
+        Raises:
+            StoreError: they cannot; the message says where, why and what to do.
+        """
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write, or replace what is there: whole or not at all."""
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Write whole, unless there is something already; return whether it was written.
+
+        Of several writers one writes. A bucket whose endpoint ignores conditions may let several.
+        """
+
+    def get(self, name: str) -> bytes:
+        """Return what is there.
+
+        Raises:
+            KeyError: nothing is.
+        """
+
+    def existing(self, names: Iterable[str]) -> frozenset[str]:
+        """Return which of the names are there. Many are not asked for one by one."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the names there are in the folder ``prefix``, which ends in a slash, and below."""
+
+    def delete(self, name: str) -> None:
+        """Remove what is there, if anything is."""
+
+
+def in_parallel(ask: Callable[[str], T], names: Iterable[str]) -> list[tuple[str, T]]:
+    """Return each name with what ``ask`` returns for it, asked several at a time."""
+    every = list(names)
+    if len(every) < 2:
+        return [(name, ask(name)) for name in every]
+    with ThreadPoolExecutor(min(AT_ONCE, len(every))) as pool:
+        return list(zip(every, pool.map(ask, every), strict=True))
