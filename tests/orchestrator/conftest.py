@@ -89,7 +89,7 @@ def put() -> Callable[..., None]:
             np.array(normal + novel, dtype=np.float64), flags, flags.astype(np.int64)
         )
         networks = {"student.generator": {"w": torch.arange(3.0)}}
-        write_stage(store, stage, networks, scores, [{"epoch": 1, "seconds": 0.5}])
+        write_stage(store, stage, networks, scores, [{"epoch": 1, "seconds": 0.5}], lanes=1)
 
     return write
 

@@ -298,6 +298,8 @@ RESULT_FREE: dict[str, Any] = {
     "storage.store": "/somewhere/store",
     "storage.data": "/somewhere/data",
     "storage.tracking_uri": "http://somewhere",
+    "storage.s3.endpoint_url": "http://elsewhere",
+    "storage.s3.region": "eu-central-1",
     "teacher.weights": "/somewhere/vgg16.pth",  # What the file holds counts, not where it is.
 }
 

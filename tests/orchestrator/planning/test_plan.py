@@ -253,6 +253,8 @@ RESULT_FREE: dict[str, Any] = {
     "storage.store": "/somewhere/store",
     "storage.data": "/somewhere/data",
     "storage.tracking_uri": "http://somewhere",
+    "storage.s3.endpoint_url": "http://elsewhere",
+    "storage.s3.region": "eu-central-1",
 }
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -466,25 +467,24 @@ def test_normal_classes_for_other_datasets_only(read: Read) -> None:
 
 def test_root_is_below_home_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert StorageSpec().root_path == Path("/home/somebody/kd-sweeps")
+    assert StorageSpec().local_path == Path("/home/somebody/kd-sweeps")
     monkeypatch.setenv("KD_HOME", "/elsewhere")
-    assert StorageSpec().root_path == Path("/elsewhere")
-    assert StorageSpec(root="/here").root_path == Path("/here")
+    assert StorageSpec().local_path == Path("/elsewhere")
+    assert StorageSpec(root="/here").local_path == Path("/here")
 
 
 def test_everything_is_below_root_unless_said_otherwise() -> None:
     storage = StorageSpec(root="/r")
-    assert storage.store_path == Path("/r/store")
+    assert (storage.root_uri, storage.store_uri) == ("/r", "/r/store")
     assert storage.data_path == Path("/r/data")
-    assert storage.runs_path == Path("/r/runs")
     assert storage.mlflow_uri == "sqlite:////r/mlflow.db"
 
 
 def test_a_tilde_is_the_home_folder_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     storage = StorageSpec(root="~/r", store="~/s", data="~/d")
-    assert storage.root_path == Path("/home/somebody/r")
-    assert storage.store_path == Path("/home/somebody/s")
+    assert storage.local_path == Path("/home/somebody/r")
+    assert (storage.root_uri, storage.store_uri) == ("/home/somebody/r", "/home/somebody/s")
     assert storage.data_path == Path("/home/somebody/d")
     assert storage.mlflow_uri == "sqlite:////home/somebody/r/mlflow.db"
 
@@ -534,7 +534,7 @@ def test_an_absolute_root_is_fine_in_a_ray_job(read: Read) -> None:
 
 
 def test_a_relative_root_is_fine_elsewhere(read: Read) -> None:
-    assert read(storage={"root": "runs"}).storage.root_path == Path("runs").absolute()
+    assert read(storage={"root": "runs"}).storage.local_path == Path("runs").absolute()
 
 
 # What nobody wrote
@@ -640,7 +640,7 @@ def test_a_name_that_mlflow_has_or_cannot_hold_is_refused(
 def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.setenv("KD_HOME", "")
-    assert StorageSpec().root_path == Path("/home/somebody/kd-sweeps")
+    assert StorageSpec().local_path == Path("/home/somebody/kd-sweeps")
 
 
 @pytest.mark.parametrize(
@@ -685,16 +685,49 @@ def test_a_sweep_s_name_of_any_kind_is_taken_or_refused_in_words(name: str) -> N
                 read_spec(path)
 
 
-@pytest.mark.parametrize("setting", ["root", "store", "data"])
-@pytest.mark.parametrize("place", ["s3://bucket/x", "gs://b", "file:/x", "S3://bucket"])
-def test_a_place_that_is_no_folder_is_refused(
+@pytest.mark.parametrize(
+    ("setting", "place"),
+    [
+        *product(["root", "store", "data"], ["gs://b", "file:/x", "S3://bucket"]),
+        *product(["root", "store"], ["s3://", "s3:/bucket", "s3:///x", "s3://b/x?y"]),
+        ("data", "s3://bucket/x"),
+    ],
+)
+def test_a_place_that_is_neither_folder_nor_bucket_is_refused(
     complaint: Callable[..., str], setting: str, place: str
 ) -> None:
     scheme = place.partition(":")[0]
+    expected = "a folder" if setting == "data" else "a folder or s3://bucket/prefix"
     assert complaint(storage={setting: place}) == (
-        f"a.yaml: storage: {setting} is {place!r}; expected a folder: {scheme} is not supported"
+        f"a.yaml: storage: {setting} is {place!r}; expected {expected}: {scheme} is not supported"
     )
 
 
+@pytest.mark.parametrize(
+    ("storage", "root", "store"),
+    [
+        ({"root": "s3://b"}, "s3://b", "s3://b/store"),
+        ({"root": "s3://b/some/where/"}, "s3://b/some/where", "s3://b/some/where/store"),
+        ({"root": "s3://b/x", "store": "/local"}, "s3://b/x", "/local"),
+        ({"root": "/local", "store": "s3://b/x/"}, "/local", "s3://b/x"),
+    ],
+)
+def test_results_may_lie_in_a_bucket(storage: dict[str, str], root: str, store: str) -> None:
+    spec = StorageSpec(**storage)
+    assert (spec.root_uri, spec.store_uri) == (root, store)
+
+
+def test_what_cannot_lie_in_a_bucket_lies_below_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    for home, local in (("", "/home/somebody/kd-sweeps"), ("/here", "/here")):
+        monkeypatch.setenv("KD_HOME", home)
+        storage = StorageSpec(root="s3://b/x")
+        assert storage.data_path == Path(local, "data")
+        assert storage.mlflow_uri == f"sqlite:///{local}/mlflow.db"
+    monkeypatch.setenv("KD_HOME", "s3://c")
+    assert StorageSpec().root_uri == "s3://c"
+    assert StorageSpec().local_path == Path("/home/somebody/kd-sweeps")
+
+
 def test_a_folder_may_have_a_colon(read: Read) -> None:
-    assert read(storage={"root": "/a:b/c"}).storage.root_path == Path("/a:b/c")
+    assert read(storage={"root": "/a:b/c"}).storage.local_path == Path("/a:b/c")

@@ -659,7 +659,8 @@ class BesideOneThatCannotRead(World):
     """A world whose other process, on a machine without the photographs, has just said so."""
 
     def gather(self, value: Any) -> list[Any]:
-        return [value, "the folder is not there"]
+        is_error = value is None or isinstance(value, str)
+        return [value, "the folder is not there" if is_error else value]
 
 
 def test_what_another_worker_cannot_read_fails_the_stage_here_too(

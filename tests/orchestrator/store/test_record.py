@@ -20,9 +20,11 @@ from orchestrator.store.record import (
     HISTORY,
     IDENTITY,
     NETWORKS,
+    RUN,
     SCORES,
     ScoredSplit,
     check_identity,
+    damaged_stages,
     read_history,
     read_networks,
     read_scores,
@@ -56,7 +58,7 @@ def test_networks_come_back_as_they_were(store: Store, stage: Stage) -> None:
         "student.generator": dict(generator.named_parameters()) | dict(generator.named_buffers()),
         "student.discriminator": critic.state_dict(),
     }
-    write_stage(store, stage, weights, SCORED, [])
+    write_stage(store, stage, weights, SCORED, [], lanes=1)
     found = read_networks(store, stage.key)
     assert {n: set(w) for n, w in found.items()} == {n: set(w) for n, w in weights.items()}
     for network, tensors in weights.items():
@@ -71,7 +73,7 @@ def test_histories_come_back_as_they_were(store: Store, stage: Stage) -> None:
         {"epoch": 1, "seconds": 0.1, "kd/k1": 1 / 3},
         {"epoch": 2, "seconds": 0.2, "kd/k1": 1e-300, "auroc": 0.5},
     ]
-    write_stage(store, stage, {}, SCORED, history)
+    write_stage(store, stage, {}, SCORED, history, lanes=1)
     assert read_history(store, stage) == history
 
 
@@ -89,7 +91,7 @@ def test_scores_come_back_bit_for_bit(
     labels: np.ndarray,
 ) -> None:
     store = open_store(str(tmp_path_factory.mktemp("store")))
-    write_stage(store, stage, {}, ScoredSplit(scores, novel, labels), [])
+    write_stage(store, stage, {}, ScoredSplit(scores, novel, labels), [], lanes=1)
     found = read_scores(store, stage)
     for name, array in (("scores", scores), ("novel", novel), ("labels", labels)):
         assert getattr(found, name).dtype == array.dtype
@@ -97,7 +99,7 @@ def test_scores_come_back_bit_for_bit(
 
 
 def test_the_identity_lies_beside_what_it_is_the_identity_of(store: Store, stage: Stage) -> None:
-    write_stage(store, stage, {}, SCORED, [])
+    write_stage(store, stage, {}, SCORED, [], lanes=1)
     assert json.loads(store.read(stage.key, IDENTITY)) == json.loads(canonical_json(stage.identity))
     check_identity(store, stage)
 
@@ -127,17 +129,33 @@ def test_an_identity_with_a_field_too_many_or_too_few_is_wrong(store: Store, sta
 
 
 def test_another_stages_parents_are_a_difference(store: Store, stage: Stage) -> None:
-    write_stage(store, stage, {}, SCORED, [])
+    write_stage(store, stage, {}, SCORED, [], lanes=1)
     orphan = replace(stage, parents=())
     store.write(orphan.key, {IDENTITY: store.read(stage.key, IDENTITY)})
     with pytest.raises(CorruptStage, match=r"parents is \['[0-9a-f]{64}'\], not \[\]"):
         check_identity(store, orphan)
 
 
-def test_all_four_files_are_there(store: Store, stage: Stage) -> None:
-    write_stage(store, stage, {}, SCORED, [])
+def test_all_files_are_there(store: Store, stage: Stage) -> None:
+    write_stage(store, stage, {}, SCORED, [], lanes=16)
     for name in (NETWORKS, SCORES, HISTORY, IDENTITY):
         assert store.read(stage.key, name)
+    assert json.loads(store.read(stage.key, RUN)) == {"lanes": 16}
+
+
+def test_damaged_stages_are_named_and_others_are_not(
+    store: Store, stage: Stage, blob_of: Callable[..., Path]
+) -> None:
+    said: list[str] = []
+    missing, other = replace(stage, seed=7), replace(stage, seed=8)
+    for each in (stage, other):
+        write_stage(store, each, {}, SCORED, [{"epoch": 1.0, "seed": each.seed}], lanes=1)
+    assert damaged_stages(store, (stage, other, missing), said.append) == frozenset()
+    blob_of(store, stage.key, HISTORY).write_bytes(b"[]")
+    assert damaged_stages(store, (stage, other, missing), said.append) == {stage.key}
+    (line,) = said
+    assert line.startswith(f"warning: {stage.title} will be trained again: ")
+    assert HISTORY in line
 
 
 def test_what_is_not_there_is_a_key_error(store: Store, stage: Stage) -> None:

@@ -703,8 +703,8 @@ def home(
 ) -> StorageSpec:
     """A home of its own with one sweep logged whole."""
     storage = home_at(tmp_path / "home")
-    storage.root_path.mkdir()
-    shutil.copy(empty_database, storage.root_path)
+    storage.local_path.mkdir()
+    shutil.copy(empty_database, storage.local_path)
     spec = trained.plan.spec.model_copy(update={"storage": storage})
     plan = replace(trained.plan, spec=spec)
     finish_all(Tracker(plan, trained.store, storage), plan, trained.store)
@@ -721,10 +721,10 @@ def test_a_home_that_moved_is_said_with_what_to_do(
     home: StorageSpec, trained: Any, tmp_path: Path, leaves: str
 ) -> None:
     new = tmp_path / "new home"
-    (Path.rename if leaves == "moved" else shutil.copytree)(home.root_path, new)
+    (Path.rename if leaves == "moved" else shutil.copytree)(home.local_path, new)
     storage = home_at(new)
     client = connect(storage.mlflow_uri)
-    remedy = f"ln -s '{new}' {home.root_path}"
+    remedy = f"ln -s '{new}' {home.local_path}"
     with pytest.raises(TrackingError) as caught:
         again(storage, trained)
     assert remedy in str(caught.value)
@@ -735,14 +735,14 @@ def test_a_home_that_moved_is_said_with_what_to_do(
 
 
 def test_artifacts_that_were_deleted_are_not_called_moved(home: StorageSpec, trained: Any) -> None:
-    shutil.rmtree(home.root_path / "mlartifacts")
+    shutil.rmtree(home.local_path / "mlartifacts")
     again(home, trained)
 
 
 def test_the_remedy_is_one(home: StorageSpec, trained: Any, tmp_path: Path) -> None:
     new = tmp_path / "new"
-    home.root_path.rename(new)
-    home.root_path.symlink_to(new)
+    home.local_path.rename(new)
+    home.local_path.symlink_to(new)
     storage = home_at(new)
     again(storage, trained)
     client = connect(storage.mlflow_uri)
@@ -751,7 +751,7 @@ def test_the_remedy_is_one(home: StorageSpec, trained: Any, tmp_path: Path) -> N
     register(client, "tiny", choice)
     fetch(client, "tiny.digits.0", tmp_path / "mine")
     again(home, trained)
-    home.root_path.unlink()
+    home.local_path.unlink()
     with pytest.raises(TrackingError, match="ln -s"):
         fetch(client, "tiny.digits.0", tmp_path / "other")
     assert not (tmp_path / "other").exists()
