@@ -27,8 +27,8 @@ class Outcome:
 
     Attributes:
         results: one for each candidate.
-        trained: how many stages were trained.
-        reused: how many the store had.
+        trained: how many stages were trained here.
+        reused: how many the store had, or another sweep trained meanwhile.
         seconds: how long it took.
         tracking_problems: what MLflow lacks, and why.
     """
@@ -109,8 +109,8 @@ def run_sweep(
             executor.stop()
     return Outcome(
         tuple(results),
-        trained=len(schedule.finished),
-        reused=len(finished),
+        trained=len(schedule.finished - schedule.found),
+        reused=len(finished | schedule.found),
         seconds=time.monotonic() - began,
         tracking_problems=problems,
     )

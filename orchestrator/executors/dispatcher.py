@@ -57,6 +57,7 @@ class Dispatcher:
             owners = self._leases.take(keys)
             there = self._work.store.present(keys)
             if there:
+                self._schedule.found |= there
                 pack = self._take_out(pack, there)
             if pack and owners.keys() - there:
                 pack = self._wait_for(pack, owners)

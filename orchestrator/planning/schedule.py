@@ -20,6 +20,8 @@ class Schedule:
     concurrent: int
     finished: set[str] = field(default_factory=set)
     """stage keys"""
+    found: set[str] = field(default_factory=set)
+    """keys of those of them that somebody else trained meanwhile"""
     failed: dict[str, str] = field(default_factory=dict)
     """stage key -> reason"""
     skipped: dict[str, str] = field(default_factory=dict)

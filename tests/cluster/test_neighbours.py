@@ -49,6 +49,7 @@ def test_sweeps_started_at_once_on_a_new_home_all_succeed(
     for key in {row["stage_key"] for row in rows}:
         assert len({row["auroc"] for row in rows if row["stage_key"] == key}) == 1
     assert len(home.stored()) == 3
+    assert sum(sweep.answer["trained"] for sweep in finished) == 3, "a stage was trained twice"
     client = MlflowClient(home.database)
     experiment = client.get_experiment_by_name("neighbours")
     assert experiment is not None
