@@ -52,8 +52,10 @@ class Resources(Value):
     lanes: Count | Literal["auto"] = "auto"
     """stages of one shape that a trial trains at once, as lanes of one network; auto: as many as
     there is memory for and a short measurement finds fastest"""
+    reuse_trials: bool = True
+    """whether a trial goes on to the next pack that is ready, rather than each in new processes"""
     retries: Annotated[int, Field(ge=0)] = 2
-    """restarts of a trial whose worker died, from its last checkpoint"""
+    """how often a stage whose process or machine died is trained on, from its last checkpoint"""
     checkpoint_every: Count = 10
     """epochs between checkpoints"""
     teacher_cache_gib: Annotated[float, Field(ge=0)] = 4

@@ -1,12 +1,15 @@
 """Sweeps beside others: on one home, and on clusters that are too small."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -60,24 +63,38 @@ def test_sweeps_started_at_once_on_a_new_home_all_succeed(
 
 
 @pytest.fixture
-def small_cluster(tmp_path: Any) -> Iterator[dict[str, str]]:
+def small_cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a Ray cluster of this machine with 200 MB to give away."""
     ray = f"{os.path.dirname(sys.executable)}/ray"
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     environment.pop("RAY_ADDRESS", None)
     port = "6391"
-    subprocess.run(
-        [
-            *(ray, "start", "--head", f"--port={port}", "--node-ip-address=127.0.0.1"),
-            *("--num-cpus=2", "--memory=200000000", "--include-dashboard=false"),
-            *("--object-store-memory=100000000", "--disable-usage-stats"),
-        ],
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
+    with (tmp_path / "ray.log").open("wb") as log:
+        # It stays in the foreground, so that this very cluster can be ended, and no other.
+        head = subprocess.Popen(
+            [
+                *(ray, "start", "--head", "--block", f"--port={port}"),
+                *("--node-ip-address=127.0.0.1", "--num-cpus=2", "--memory=200000000"),
+                *("--object-store-memory=100000000", "--include-dashboard=false"),
+                "--disable-usage-stats",
+            ],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 60
+    while "--block" not in (tmp_path / "ray.log").read_text():
+        assert head.poll() is None, (tmp_path / "ray.log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     yield {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "disabled"}
-    subprocess.run([ray, "stop", "--force"], env=environment, check=False, capture_output=True)
+    family = psutil.Process(head.pid).children(recursive=True)
+    head.terminate()
+    head.wait(30)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.mark.timeout(300)

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError, Listener, Work
@@ -20,6 +21,7 @@ from orchestrator.executors.ray_tune.searcher import PackSearcher
 from orchestrator.executors.ray_tune.trial import (
     TRIAL_RESOURCES,
     SharedDatasets,
+    SharedStages,
     SharedWeights,
     TrialContext,
     trial,
@@ -57,6 +59,7 @@ class RayTuneExecutor:
             say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
             ray.init(
                 address="local",
+                _node_ip_address="127.0.0.1",  # or it would listen to all the network
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -81,10 +84,18 @@ class RayTuneExecutor:
     def _run(
         self, schedule: Schedule, dispatcher: Dispatcher, work: Work, listener: Listener
     ) -> None:
-        progress = ProgressActor.remote()  # type: ignore[attr-defined]
-        events = TrialEvents(listener, dispatcher, progress)
+        here = ray.get_runtime_context().get_node_id()
+        progress = ProgressActor.options(  # type: ignore[attr-defined]
+            # On the node of this process: when another is lost, it is not.
+            scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
+        ).remote()
+        events = TrialEvents(
+            listener, dispatcher, progress, reuse_trials=work.spec.resources.reuse_trials
+        )
         context = TrialContext(
-            stages={stage.key: stage for pack in schedule.packs for stage in pack.stages},
+            stages=SharedStages(
+                ray.put({stage.key: stage for pack in schedule.packs for stage in pack.stages})
+            ),
             run_context=replace(
                 work.context(),
                 images=SharedDatasets({i.name: ray.put(i) for i in work.images.values()}),

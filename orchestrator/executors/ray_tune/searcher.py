@@ -1,13 +1,12 @@
 """The DAG of packs as a Ray Tune searcher."""
 
-import json
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from orchestrator.executors.dispatcher import Dispatcher
 from orchestrator.executors.ray_tune.events import TrialEvents
-from orchestrator.executors.ray_tune.trial import FAILURES, LOST
+from orchestrator.executors.ray_tune.trial import LOST
 
 _DIED = "the trial's process died (see Ray's logs)"
 
@@ -30,21 +29,18 @@ class PackSearcher(Searcher):
         """Return the next pack's configuration, nothing yet, or that it is over."""
         if self._dispatcher.over:
             return str(Searcher.FINISHED)
-        pack = self._dispatcher.next()
+        pack = self._events.suggest(trial_id)
         if pack is None:
             return None
-        self._events.suggested(trial_id, pack)
         return {"trial": trial_id, "stages": [stage.key for stage in pack.stages]}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Take note that a trial ended."""
+        """Take note that a trial ended: what it had not trained to the end is lost."""
         pack = self._events.ended(trial_id)
-        if not error and result and FAILURES in result:
-            self._dispatcher.ended(pack, json.loads(result[FAILURES]))
-        else:
-            self._dispatcher.lost(pack, (result or {}).get(LOST, _DIED))
+        if pack is not None:
+            self._dispatcher.lost(pack, (result or {}).get(LOST) or _DIED)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher now and then; see save

@@ -1,8 +1,8 @@
 """One Ray Tune trial: one pack, trained with DDP by the workers of one Ray Train run."""
 
-import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,12 @@ from kd_models.methods.base import StateDict
 from kd_models.training.malloc import keep_freed_memory
 from kd_models.world import World
 from orchestrator.executors.base import last_line_of
-from orchestrator.executors.ray_tune.progress_actor import EpochsFinished, PackStarted, Said
+from orchestrator.executors.ray_tune.progress_actor import (
+    EpochsFinished,
+    PackRequest,
+    PackStarted,
+    Said,
+)
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.spec import Resources
 from orchestrator.planning.stage import Stage
@@ -25,7 +30,9 @@ from orchestrator.running.pack import run_pack
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-FAILURES, LOST = "failures", "lost"
+LOST = "lost"
+_ASKED_EVERY = 0.2
+"""seconds between questions for the next pack"""
 
 TRAIN_SETTINGS = {
     # Four processes that import torch at once can take longer than Ray's minute.
@@ -63,44 +70,49 @@ class SharedWeights:
 
 
 @dataclass(frozen=True)
+class SharedStages:
+    """The stages of a sweep in Ray's object store, since there may be many."""
+
+    reference: "ray.ObjectRef[Mapping[str, Stage]]"
+
+    def pack(self, keys: Sequence[str]) -> Pack:
+        """Return the pack of stages by their keys."""
+        stages = ray.get(self.reference)
+        return Pack.of([stages[key] for key in keys])
+
+
+@dataclass(frozen=True)
 class TrialContext:
     """What every trial of a sweep is given besides its stages' keys.
 
     Attributes:
-        stages: by key.
+        stages: of all packs.
         run_context: where and how packs run.
         resources: of each trial.
         progress: takes the trials' events.
     """
 
-    stages: Mapping[str, Stage]
+    stages: SharedStages
     run_context: RunContext
     resources: Resources
     progress: "ActorHandle[Any]"
 
 
 def trial(config: Mapping[str, Any], context: TrialContext) -> dict[str, str]:
-    """Train the ``config["stages"]`` of the pack ``config["pack"]`` (a Tune function).
+    """Train the pack of the stages ``config["stages"]``, and others after it (a Tune function).
 
     Returns:
-        Under ``failures``, as JSON, the reasons of its failed stages by key; or, where training
-        ended before its end, under ``lost`` the reason.
+        Under ``lost`` why training ended before its end; empty where it did not.
     """
     from ray.train.torch import TorchTrainer  # seconds to import, and only trials need it
 
     for name, value in TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
-    pack = Pack.of([context.stages[key] for key in config["stages"]])
-    context.progress.post.remote(PackStarted(config["trial"]))
     # Nothing in it outlives the trial: checkpoints are kept by stage, where all machines see them.
     with tempfile.TemporaryDirectory(prefix="kd-train-") as folder:
         trainer = TorchTrainer(
             _train_loop,
-            train_loop_config={
-                "pack": pack,
-                "context": context.run_context,
-                "progress": context.progress,
-            },
+            train_loop_config={"context": context, **config},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=context.resources.workers,
                 use_gpu=context.resources.gpus_per_worker > 0,
@@ -109,10 +121,10 @@ def trial(config: Mapping[str, Any], context: TrialContext) -> dict[str, str]:
             run_config=ray.train.RunConfig(name="train", storage_path=folder),
         )
         try:
-            result = trainer.fit()
+            trainer.fit()
         except ray.train.TrainingFailedError as error:
             return {LOST: _reason(error)}
-    return {FAILURES: json.dumps(result.return_value)}
+    return {LOST: ""}
 
 
 TRIAL_RESOURCES = {"memory": 500e6}
@@ -128,13 +140,33 @@ def worker_resources(resources: Resources) -> dict[str, float]:
     return reserved
 
 
-def _train_loop(config: dict[str, Any]) -> dict[str, str]:
+def _train_loop(config: dict[str, Any]) -> None:
+    """Train packs until there is none, in each worker of a trial."""
     from ray.train.torch import get_device
 
     keep_freed_memory()
-    context = ray.train.get_context()
-    world = World(context.get_world_rank(), context.get_world_size(), get_device())
-    return run_pack(config["pack"], config["context"], world, _RaySession(config["progress"]))
+    train_context = ray.train.get_context()
+    world = World(train_context.get_world_rank(), train_context.get_world_size(), get_device())
+    context: TrialContext = config["context"]
+    session = _RaySession(context.progress)
+    keys, number = config["stages"], 0
+    while keys:
+        pack = context.stages.pack(keys)
+        if world.rank == 0:
+            context.progress.post.remote(PackStarted(config["trial"]))
+        failures = run_pack(pack, context.run_context, world, session)
+        number += 1
+        request = PackRequest(config["trial"], number, failures)
+        keys = world.gather(_next_pack(context, request) if world.rank == 0 else None)[0]
+
+
+def _next_pack(context: TrialContext, request: PackRequest) -> Sequence[str]:
+    """Return the keys of the stages to train next; none where the trial is to end."""
+    while True:
+        stages: Sequence[str] | None = ray.get(context.progress.ask.remote(request))
+        if stages is not None:
+            return stages
+        time.sleep(_ASKED_EVERY)
 
 
 @dataclass(frozen=True)
