@@ -117,7 +117,7 @@ def run_sweep(
 
 
 def _schedule(plan: Plan, finished: frozenset[str], executor: Executor, say: Say) -> Schedule:
-    concurrent = executor.concurrent_packs(plan.spec)
+    concurrent = executor.concurrent_packs(plan.spec, say)
     packs = plan.packs(finished, concurrent=concurrent)
     say(f"{len(packs)} trials to run, {min(concurrent, len(packs))} at a time")
     return Schedule(packs, concurrent)

@@ -99,8 +99,8 @@ class Executor(Protocol):
             ExecutorError: it cannot.
         """
 
-    def concurrent_packs(self, spec: SweepSpec) -> int:
-        """Return how many packs of a sweep run at once.
+    def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
+        """Return how many packs of a sweep run at once at most; ``say`` is told of waiting.
 
         Raises:
             ExecutorError: not even one can.

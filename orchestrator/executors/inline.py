@@ -28,7 +28,7 @@ class InlineExecutor:
     def stop(self) -> None:
         """Give nothing back."""
 
-    def concurrent_packs(self, spec: SweepSpec) -> int:
+    def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
         """Return 1.
 
         Raises:

@@ -39,6 +39,12 @@ class Schedule:
         """Return whether nothing runs and nothing can start any more."""
         return not self._waiting and not self._running
 
+    @property
+    def ready(self) -> int:
+        """Return how many packs run, or could if there were room."""
+        waiting = (not pack.parents & self._unfinished for pack in self._waiting.values())
+        return len(self._running) + sum(waiting)
+
     def start_next(self, leaving_out: Collection[str] = ()) -> Pack | None:
         """Take a pack whose parents are all finished, or None while there is none to take.
 

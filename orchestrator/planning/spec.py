@@ -49,6 +49,9 @@ class Resources(Value):
     """whole GPUs: NCCL refuses two workers on one"""
     concurrent_trials: Count | Literal["auto"] = "auto"
     """auto: as many as the cluster's CPUs and GPUs hold"""
+    scale_up_minutes: Annotated[float, Field(ge=0)] | None = None
+    """how long a cluster is waited for to grow until it holds a trial; null: 15 minutes where Ray
+    says how far the cluster may grow, and not at all elsewhere"""
     lanes: Count | Literal["auto"] = "auto"
     """stages of one shape that a trial trains at once, as lanes of one network; auto: as many as
     there is memory for and a short measurement finds fastest"""

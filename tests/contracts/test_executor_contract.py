@@ -237,7 +237,7 @@ def test_what_one_process_cannot_do_is_said_at_once(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     spec = SweepSpec.model_validate({**SPEC, "resources": resources})
     with pytest.raises(ExecutorError, match=said):
-        open_executor("inline").concurrent_packs(spec)
+        open_executor("inline").concurrent_packs(spec, print)
 
 
 def test_inline_has_no_address() -> None:

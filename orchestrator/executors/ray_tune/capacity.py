@@ -1,52 +1,145 @@
-"""How many trials a cluster's CPUs, GPUs and memory hold."""
+"""How many trials a cluster's CPUs, GPUs and memory hold, now and when it has grown."""
 
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Iterable, Mapping
 
 import ray
+from ray._private.state import state
+from ray.autoscaler.sdk import request_resources
 
+from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError
 from orchestrator.executors.ray_tune.trial import TRIAL_RESOURCES, worker_resources
 from orchestrator.planning.spec import Resources
 
+_LOOKED_AT_EVERY = 2.0
+"""seconds"""
+_MINUTES = 15.0
+"""that a cluster is waited for that says how far it may grow"""
 
-def concurrent_trials(resources: Resources) -> int:
-    """Return how many trials the cluster runs at once.
+Node = Mapping[str, float]
+"""resources by name"""
 
-    Raises:
-        ExecutorError: not even one fits; said at once, since Ray would wait for ever.
+
+class Capacity:
+    """How many trials of a sweep the cluster runs at once.
+
+    Args:
+        resources: of each trial.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
-    def check(who: str, needed: int, each: Mapping[str, float], remedy: str) -> int:
-        """Return how many times the cluster holds what must fit ``needed`` times."""
-        room = sum(
-            min(int(node.get(name, 0) / amount + 1e-9) for name, amount in each.items())
-            for node in nodes
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._asked = 0
+
+    def now(self) -> int:
+        """Return how many trials the nodes that are there hold."""
+        nodes = _alive()
+        for_workers = _room(nodes, worker_resources(self._resources)) // self._resources.workers
+        return self._at_most(min(for_workers, _room(nodes, TRIAL_RESOURCES)))
+
+    def most(self) -> int:
+        """Return how many the cluster holds when it has grown as far as it is known to."""
+        return max(self.now(), self._at_most(self._grown() // self._resources.workers))
+
+    def ask_for(self, trials: int) -> None:
+        """Ask the cluster to grow until it holds so many trials, or to shrink; a hint."""
+        wanted = self._at_most(trials) * self._resources.workers
+        if wanted != self._asked and self._minutes:
+            self._asked = wanted
+            request_resources(bundles=[dict(worker_resources(self._resources))] * wanted)
+
+    def wait(self, say: Say) -> None:
+        """Wait until the cluster holds a trial, if it may grow.
+
+        Raises:
+            ExecutorError: it does not, or not in time; said at once where it cannot grow, since Ray
+                would wait for ever.
+        """
+        if self.now():
+            return
+        if not self._minutes:
+            self._refuse()
+        say(
+            f"waiting for the cluster to grow, for {self._minutes:g} minutes at most "
+            f"(resources.scale_up_minutes): it has {len(_alive())} nodes, and a trial needs "
+            f"{self._needs}"
         )
-        if room < needed:
-            has = ", ".join(_amount(name, sum(n.get(name, 0) for n in nodes)) for name in each)
-            needs = " and ".join(_amount(name, amount) for name, amount in each.items())
-            raise ExecutorError(
-                f"a trial needs {who} {needs}, but the cluster ({len(nodes)} nodes, "
-                f"{has}) holds {room}; {remedy}, or use a larger cluster"
-            )
-        return room // needed
+        self.ask_for(1)
+        deadline = time.monotonic() + 60 * self._minutes
+        while not self.now():
+            if time.monotonic() > deadline:
+                raise ExecutorError(
+                    f"the cluster has not grown enough for a trial in {self._minutes:g} minutes "
+                    f"(it needs {self._needs}); `ray status` says why, and "
+                    "resources.scale_up_minutes gives it more time"
+                )
+            time.sleep(_LOOKED_AT_EVERY)
 
-    fitting = min(
-        check(
-            f"{resources.workers} workers, each with",
-            resources.workers,
-            worker_resources(resources),
-            "lower resources.workers, resources.gpus_per_worker or resources.cpus_per_worker",
-        ),
-        check("for itself", 1, TRIAL_RESOURCES, "start Ray with more (ray start --memory=BYTES)"),
+    def _at_most(self, trials: int) -> int:
+        wanted = self._resources.concurrent_trials
+        return trials if wanted == "auto" else min(trials, wanted)
+
+    @property
+    def _minutes(self) -> float:
+        """Return how long the cluster is waited for to grow; 0 where it does not."""
+        if self._resources.scale_up_minutes is not None:
+            return self._resources.scale_up_minutes
+        return _MINUTES if self._grown() >= self._resources.workers else 0
+
+    def _grown(self) -> int:
+        """Return how many workers the nodes hold that the cluster's autoscaler may have at most."""
+        config = state.get_cluster_config()
+        if config is None:
+            return 0
+        each, workers = worker_resources(self._resources), 0
+        for group in config.node_group_configs:
+            fitting = _room([dict(group.resources)], each)
+            workers += fitting * (group.max_count if group.max_count >= 0 else sys.maxsize)
+        return min(workers, sys.maxsize)
+
+    @property
+    def _needs(self) -> str:
+        """Say what a trial needs."""
+        each = worker_resources(self._resources)
+        return f"{self._resources.workers} workers with {_words(each)} each"
+
+    def _refuse(self) -> None:
+        nodes, resources = _alive(), self._resources
+        each = worker_resources(resources)
+        checks = (
+            (
+                f"{resources.workers} workers, each with",
+                resources.workers,
+                each,
+                "lower resources.workers, resources.gpus_per_worker or resources.cpus_per_worker",
+            ),
+            ("for itself", 1, TRIAL_RESOURCES, "start Ray with more (ray start --memory=BYTES)"),
+        )
+        for who, needed, amounts, remedy in checks:
+            if (room := _room(nodes, amounts)) < needed:
+                has = _words({name: sum(n.get(name, 0) for n in nodes) for name in amounts}, ", ")
+                raise ExecutorError(
+                    f"a trial needs {who} {_words(amounts)}, but the cluster ({len(nodes)} nodes, "
+                    f"{has}) holds {room}; {remedy}, or use a larger cluster"
+                )
+
+
+def _alive() -> list[Node]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _room(nodes: Iterable[Node], each: Node) -> int:
+    """Return how many times the nodes hold ``each``, which lies on one node."""
+    return sum(
+        min(int(node.get(name, 0) / amount + 1e-9) for name, amount in each.items())
+        for node in nodes
     )
-    if resources.concurrent_trials != "auto":
-        fitting = min(fitting, resources.concurrent_trials)
-    return fitting
 
 
-def _amount(resource: str, amount: float) -> str:
-    if resource == "memory":
-        return f"{amount / 1e6:,.0f} MB of memory"
-    return f"{amount:g} {resource}s"
+def _words(amounts: Node, between: str = " and ") -> str:
+    return between.join(
+        f"{amount / 1e6:,.0f} MB of memory" if name == "memory" else f"{amount:g} {name}s"
+        for name, amount in amounts.items()
+    )

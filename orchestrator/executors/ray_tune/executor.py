@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError, Listener, Work
 from orchestrator.executors.dispatcher import Dispatcher
-from orchestrator.executors.ray_tune.capacity import concurrent_trials
+from orchestrator.executors.ray_tune.capacity import Capacity
 from orchestrator.executors.ray_tune.events import TrialEvents
 from orchestrator.executors.ray_tune.progress_actor import ProgressActor
 from orchestrator.executors.ray_tune.searcher import PackSearcher
@@ -29,6 +30,9 @@ from orchestrator.executors.ray_tune.trial import (
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.store.leases import Leases
+
+_CLUSTER_LOOKED_AT_EVERY = 5.0
+"""seconds"""
 
 
 class RayTuneExecutor:
@@ -69,9 +73,17 @@ class RayTuneExecutor:
         """Disconnect; a local Ray ends."""
         ray.shutdown()
 
-    def concurrent_packs(self, spec: SweepSpec) -> int:
-        """Return how many trials the cluster runs at once; see :func:`concurrent_trials`."""
-        return concurrent_trials(spec.resources)
+    def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
+        """Return how many trials the cluster runs at once when it has grown as far as it may.
+
+        A cluster that cannot run one now is asked to grow, and waited for.
+
+        Raises:
+            ExecutorError: it does not come to hold a single trial.
+        """
+        capacity = Capacity(spec.resources)
+        capacity.wait(say)
+        return capacity.most()
 
     def run(self, schedule: Schedule, work: Work, listener: Listener) -> None:
         """Run the packs of a schedule."""
@@ -106,6 +118,7 @@ class RayTuneExecutor:
             resources=work.spec.resources,
             progress=progress,
         )
+        ticker = _Ticker(events, schedule, Capacity(work.spec.resources))
         # Ray Tune's own record of this run is of no use to the next: what is finished is in the
         # store, and what is not has checkpoints by stage.
         with tempfile.TemporaryDirectory(prefix="kd-tune-") as scratch:
@@ -122,7 +135,7 @@ class RayTuneExecutor:
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
-                    name="tune", storage_path=scratch, callbacks=[_Ticker(events)], verbose=0
+                    name="tune", storage_path=scratch, callbacks=[ticker], verbose=0
                 ),
             )
             # It would warn of every trial that reported no metric; ours go to the progress actor.
@@ -131,13 +144,27 @@ class RayTuneExecutor:
 
 
 class _Ticker(tune.Callback):
-    """Passes events on while Tune runs."""
+    """Passes events on while Tune runs, and follows the cluster."""
 
-    def __init__(self, events: TrialEvents) -> None:
-        self._events = events
+    def __init__(self, events: TrialEvents, schedule: Schedule, capacity: Capacity) -> None:
+        self._events, self._schedule, self._capacity = events, schedule, capacity
+        self._looked = 0.0
+        self._follow_cluster()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks now and then, and would restore nothing from them
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._events.refresh()
+        if time.monotonic() - self._looked > _CLUSTER_LOOKED_AT_EVERY:
+            self._follow_cluster()
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        self._capacity.ask_for(0)
+
+    def _follow_cluster(self) -> None:
+        """Use nodes that have joined, do without those that have left, and ask for more."""
+        self._looked = time.monotonic()
+        # One at least: what is left is tried, and waits for room.
+        self._schedule.concurrent = max(1, self._capacity.now())
+        self._capacity.ask_for(self._schedule.ready)

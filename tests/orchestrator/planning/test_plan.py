@@ -248,6 +248,7 @@ RESULT_FREE: dict[str, Any] = {
     "resources.lanes": 3,
     "resources.retries": 0,
     "resources.checkpoint_every": 1,
+    "resources.scale_up_minutes": 1.0,
     "resources.reuse_trials": False,
     "resources.teacher_cache_gib": 1.0,
     "storage.root": "/somewhere",
