@@ -47,9 +47,9 @@ class Dispatcher:
         Raises:
             StoreError: the store or the leases cannot be reached.
         """
+        now = time.monotonic()
         while True:
-            now = time.monotonic()
-            later = {key for key, then in self._waiting.items() if then > now}
+            later = {key for key, then in self._waiting.items() if then >= now}
             pack = self._schedule.start_next(leaving_out=later)
             if pack is None:
                 return None

@@ -1,5 +1,6 @@
 """What every executor does: the same sweep comes to the same results, byte for byte."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -145,6 +147,7 @@ def test_an_interrupted_sweep_leaves_no_run_that_looks_alive(tmp_path: Path) -> 
     long = {**SPEC, "loss_weights": [{}], "training": {"epochs": 3000, "batch_size": 8}}
     process = start(tmp_path, long, "--executor", "ray")
     wait_for(lambda: any(tmp_path.glob("checkpoints/*/*")), seconds=120)
+    assert listening(process.pid) <= {"127.0.0.1", "::ffff:127.0.0.1"}, "open to the network"
     process.send_signal(signal.SIGINT)
     code, _, log = ended(process)
     assert code == 130, log
@@ -186,6 +189,20 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: sign
     client = MlflowClient(f"sqlite:///{rough}/mlflow.db")
     steps = [p.step for p in client.get_metric_history(runs[student].info.run_id, "epoch")]
     assert sorted(steps) == list(range(1, 25)), "an epoch is missing or logged twice"
+
+
+def listening(pid: int) -> set[str]:
+    """The addresses at which a process or a descendant of it listens."""
+    found = set()
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found |= {
+                connection.laddr.ip
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            }
+    assert found
+    return found
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

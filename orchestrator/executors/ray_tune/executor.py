@@ -63,7 +63,6 @@ class RayTuneExecutor:
             say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
             ray.init(
                 address="local",
-                _node_ip_address="127.0.0.1",  # or it would listen to all the network
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

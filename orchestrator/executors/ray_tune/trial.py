@@ -104,13 +104,17 @@ def trial(config: Mapping[str, Any], context: TrialContext) -> dict[str, str]:
     Returns:
         Under ``lost`` why training ended before its end; empty where it did not.
     """
-    from ray.train.torch import TorchTrainer  # seconds to import, and only trials need it
+    # Seconds to import, and only trials need them.
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     for name, value in TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
     # Nothing in it outlives the trial: checkpoints are kept by stage, where all machines see them.
     with tempfile.TemporaryDirectory(prefix="kd-train-") as folder:
-        trainer = TorchTrainer(
+        # A process group would listen to all the network, and one process needs none.
+        trainer_of = TorchTrainer if context.resources.workers > 1 else DataParallelTrainer
+        trainer = trainer_of(
             _train_loop,
             train_loop_config={"context": context, **config},
             scaling_config=ray.train.ScalingConfig(
