@@ -1,10 +1,12 @@
 """Passes on what happens in a sweep: to the display, and to MLflow."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.reporting.progress import Display, Progress, counted
+from orchestrator.store.objects import StoreError
 from orchestrator.store.stages import Store
 from orchestrator.tracking.background import BackgroundTracker
 
@@ -58,7 +60,9 @@ class SweepListener:
     def pack_ended(self, pack: Pack, failures: Mapping[str, str]) -> Mapping[str, str]:
         """Log what became of a pack's stages; one that the store lacks has failed."""
         known = dict(failures)
-        there = self._store.present(stage.key for stage in pack.stages)
+        there = frozenset(stage.key for stage in pack.stages)
+        with contextlib.suppress(StoreError):  # as long as it cannot be asked, it is believed
+            there = self._store.present(there)
         for stage in pack.stages:
             if stage.key not in known and stage.key not in there:
                 known[stage.key] = "its trial ended, but the store lacks it"

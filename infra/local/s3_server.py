@@ -54,20 +54,23 @@ class S3Server:
             self.process.wait()
 
 
-def start_s3_server(folder: Path, bucket: str, port: int | None = None) -> S3Server:
+def start_s3_server(
+    folder: Path, bucket: str, port: int | None = None, keys: tuple[str, str] | None = None
+) -> S3Server:
     """Start a server whose data is in a folder, and wait until it answers.
 
     Args:
         folder: for its data and its log, ``weed.log``.
         bucket: made if it is not there.
         port: None for any that is free.
+        keys: its user's name and password; None for new ones.
 
     Raises:
         RuntimeError: it does not answer; the message has the end of its log.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ports = [port or _free_port(), *(_free_port() for _ in range(4))]
-    access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    access_key, secret_key = keys or (secrets.token_hex(10), secrets.token_hex(20))
     command = [
         str(Path(sys.executable).with_name("weed")),
         "mini",
@@ -83,12 +86,12 @@ def start_s3_server(folder: Path, bucket: str, port: int | None = None) -> S3Ser
         *("-master.telemetry=false", "-s3.autoCreateBucket=false"),
         f"-bucket={bucket}",
     ]
-    keys = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
+    user = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
     log = folder / "weed.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **keys},
+            env={**os.environ, **user},
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

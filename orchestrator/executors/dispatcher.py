@@ -1,5 +1,6 @@
 """Hands out the packs of a schedule: leased, and once more where one was lost."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from orchestrator.executors.base import Listener, Work
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.store.leases import Leases, Owner
+from orchestrator.store.objects import StoreError
 
 _ASKED_AGAIN_AFTER = 2.0
 """seconds until it is asked again whether another sweep has trained a pack's stages"""
@@ -34,7 +36,8 @@ class Dispatcher:
         """how often each stage was lost, by its key"""
         self._waiting: dict[str, float] = {}
         """when packs that other sweeps train are looked at again, by their key"""
-        self._told: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
+        """what was said already"""
 
     @property
     def over(self) -> bool:
@@ -44,9 +47,15 @@ class Dispatcher:
     def next(self) -> Pack | None:
         """Return a pack to train, or None where there is none now.
 
-        Raises:
-            StoreError: the store or the leases cannot be reached.
+        While the store cannot be reached there is none: that is said, and it is asked again.
         """
+        try:
+            return self._next()
+        except StoreError as error:
+            self._say_once("the store", f"warning: {error}; trying again")
+            return None
+
+    def _next(self) -> Pack | None:
         now = time.monotonic()
         while True:
             later = {key for key, then in self._waiting.items() if then >= now}
@@ -54,8 +63,12 @@ class Dispatcher:
             if pack is None:
                 return None
             keys = [stage.key for stage in pack.stages]
-            owners = self._leases.take(keys)
-            there = self._work.store.present(keys)
+            try:
+                owners = self._leases.take(keys)
+                there = self._work.store.present(keys)
+            except StoreError:
+                self._put_back(pack)
+                raise
             if there:
                 self._schedule.found |= there
                 pack = self._take_out(pack, there)
@@ -71,7 +84,8 @@ class Dispatcher:
     def ended(self, pack: Pack, failures: Mapping[str, str]) -> None:
         """Take note that a pack was trained, but for those stages that fail by themselves."""
         self._end(pack, failures)
-        self._work.checkpoints.delete(stage.key for stage in pack.stages)
+        with contextlib.suppress(StoreError):  # what is left only takes room
+            self._work.checkpoints.delete(stage.key for stage in pack.stages)
 
     def lost(self, pack: Pack, reason: str) -> None:
         """Take note that a pack's training ended before its end.
@@ -80,7 +94,8 @@ class Dispatcher:
             pack: the pack.
             reason: why, in one line.
         """
-        if there := self._work.store.present(stage.key for stage in pack.stages):
+        with contextlib.suppress(StoreError):  # if it is there, that is seen at the next try
+            there = self._work.store.present(stage.key for stage in pack.stages)
             left = self._take_out(pack, there)
             if left is None:
                 return
@@ -94,7 +109,8 @@ class Dispatcher:
 
     def _end(self, pack: Pack, failures: Mapping[str, str]) -> None:
         self._schedule.finish(pack.key, self._listener.pack_ended(pack, failures))
-        self._leases.release(stage.key for stage in pack.stages)
+        with contextlib.suppress(StoreError):  # they lapse
+            self._leases.release(stage.key for stage in pack.stages)
 
     def _take_out(self, pack: Pack, there: frozenset[str]) -> Pack | None:
         """Finish those stages of a pack that the store has; return the pack of the others."""
@@ -107,10 +123,18 @@ class Dispatcher:
         """Put back those stages of a pack that others train; return the pack of the rest."""
         others, left = self._schedule.split(pack.key, owners.keys())
         if others:
-            self._schedule.put_back(others.key)
-            self._waiting[others.key] = time.monotonic() + _ASKED_AGAIN_AFTER
+            self._put_back(others)
             for owner in {owners[stage.key] for stage in others.stages}:
-                if (others.key, owner.token) not in self._told:
-                    self._told.add((others.key, owner.token))
-                    self._listener.said(f"waiting for {owner}, which trains {others.title}")
+                line = f"waiting for {owner}, which trains {others.title}"
+                self._say_once(f"{others.key} {owner.token}", line)
         return left
+
+    def _put_back(self, pack: Pack) -> None:
+        """Let a pack wait for a moment."""
+        self._schedule.put_back(pack.key)
+        self._waiting[pack.key] = time.monotonic() + _ASKED_AGAIN_AFTER
+
+    def _say_once(self, about: str, line: str) -> None:
+        if about not in self._told:
+            self._told.add(about)
+            self._listener.said(line)

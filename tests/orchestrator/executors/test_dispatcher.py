@@ -12,6 +12,7 @@ from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.schedule import Schedule
 from orchestrator.store.leases import Leases
+from orchestrator.store.objects import StoreError
 from orchestrator.store.stages import Store
 
 Dispatch = Callable[..., Dispatcher]
@@ -155,6 +156,42 @@ def test_of_a_lost_pack_what_was_stored_is_finished(
     students = dispatcher.next()
     assert students is not None
     assert {stage.kind for stage in students.stages} == {"student"}
+
+
+def test_a_store_that_cannot_be_reached_for_a_while_costs_nothing(
+    dispatch: Dispatch, store: Store, listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = dispatch()
+
+    def unreachable(*_: Any) -> Any:
+        raise StoreError("s3://b/x cannot be read: EndpointConnectionError")
+
+    def cut_off(context: pytest.MonkeyPatch) -> None:
+        for name in ("put", "put_new", "get", "existing", "names", "delete"):
+            context.setattr(store.objects, name, unreachable)
+
+    with monkeypatch.context() as context:
+        cut_off(context)
+        assert dispatcher.next() is None
+        assert dispatcher.next() is None
+    pack = dispatcher.next()
+    assert pack is not None
+    assert [stage.kind for stage in pack.stages] == ["teacher", "teacher"]
+    finish(store, pack)
+    with monkeypatch.context() as context:
+        cut_off(context)
+        dispatcher.ended(pack, {})
+        assert dispatcher.next() is None
+    students = dispatcher.next()
+    assert students is not None
+    with monkeypatch.context() as context:
+        cut_off(context)
+        dispatcher.lost(students, "its machine died")
+    finish(store, students)
+    assert dispatcher.next() is None
+    assert dispatcher.over
+    (line,) = [line for line in listener.events if line.startswith("warning")]
+    assert line == "warning: s3://b/x cannot be read: EndpointConnectionError; trying again"
 
 
 def test_checkpoints_go_with_their_end_and_stay_where_a_pack_was_lost(
