@@ -73,6 +73,7 @@ def test_what_a_dead_process_held_is_taken_over_at_once(place: OpenPlace) -> Non
         assert late.take(KEYS[:1]) == {}
 
 
+@pytest.mark.slow
 def test_another_machine_s_lease_lapses_when_it_gives_no_sign_of_life(place: OpenPlace) -> None:
     objects = place()
     hold(objects, KEYS[0], ELSEWHERE)
