@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.float64]
 HERE = Path(__file__).parent
+
+# How long examples take says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
