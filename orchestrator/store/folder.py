@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 from orchestrator.store.objects import StoreError
 
@@ -49,7 +50,7 @@ class FolderObjects:
     def put_new(self, name: str, data: bytes) -> bool:
         """Write a file beside its place and link it there; see ``Objects``."""
         path = self.root / name
-        if path.exists():
+        if self.existing([name]):
             return False
         with self._written(path, data) as unfinished:
             try:
@@ -86,31 +87,26 @@ class FolderObjects:
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there; see ``Objects``."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             (self.root / name).unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise StoreError(f"{self.root / name} cannot be deleted ({error.strerror})") from None
 
     @contextlib.contextmanager
-    def _written(self, path: Path, data: bytes) -> Iterator[str]:
+    def _written(self, path: Path, data: bytes) -> Iterator[Path]:
         """Write a file beside ``path``, whole and on the disk, and remove it in the end."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
+            unfinished = path.with_name(f"{_UNFINISHED}{uuid4().hex}")
             try:
-                with open(handle, "wb") as file:
-                    os.fchmod(handle, 0o666 & ~_umask())
+                with unfinished.open("xb") as file:
                     file.write(data)
                     file.flush()
-                    os.fsync(handle)
+                    os.fsync(file.fileno())
                 yield unfinished
             finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(unfinished)
+                unfinished.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{path} cannot be written ({error.strerror})") from None
-
-
-def _umask() -> int:
-    """Return the process's umask, which mkstemp does not heed."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

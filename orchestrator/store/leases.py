@@ -130,30 +130,23 @@ class Leases:
         """Take a lease and return None, or return its owner."""
         if key in self._held:
             return None
-        generation = 0
-        if not self._objects.put_new(_lease(key, 0), self.owner.token.encode()):
+        mine, holds = self.owner.token, None
+        if not self._objects.put_new(_lease(key, 0), mine.encode()):
             holds = self._highest(key)
-            if holds is not None:
-                token = self._token(key, holds)
-                if token is not None and (owner := self._alive(token)):
-                    return owner
-                generation = holds + 1
-            if not self._objects.put_new(_lease(key, generation), self.owner.token.encode()):
-                return self._holder(key)
-        # An endpoint that ignores conditions may have let another write too; and leases below
-        # this one may have been released, and begun anew, meanwhile.
-        highest = self._highest(key)
-        if highest != generation or self._token(key, generation) != self.owner.token:
-            return self._holder(key)
-        self._held[key] = generation
-        return None
-
-    def _holder(self, key: str) -> Owner:
-        """Return the owner of a lease that somebody took a moment ago."""
+            token = None if holds is None else self._token(key, holds)
+            if token not in (None, mine) and (owner := self._alive(token)):
+                return owner
+            if token != mine:
+                generation = 0 if holds is None else holds + 1
+                self._objects.put_new(_lease(key, generation), mine.encode())
+        # Who has the lease is read: an answer may have been lost though the object was written, an
+        # endpoint may ignore conditions, and leases may have been released and begun anew.
         holds = self._highest(key)
         token = None if holds is None else self._token(key, holds)
-        owner = token and self._alive(token)
-        return owner or Owner("", "another machine", "", 0, time.time())
+        if holds is not None and token == mine:
+            self._held[key] = holds
+            return None
+        return (token and self._alive(token)) or _unknown(token or "")
 
     def _release(self, key: str) -> None:
         last = self._held.pop(key)
@@ -182,7 +175,7 @@ class Leases:
             self._seen[token] = (owner, now)
         elif now - since > self._lapses_after:
             return None
-        return owner or Owner(token, "another machine", "", 0, time.time())
+        return owner or _unknown(token)
 
     def _read_owner(self, token: str) -> Owner | None:
         try:
@@ -199,6 +192,10 @@ class Leases:
     def _write_owner(self) -> None:
         owner = {**asdict(self.owner), "renewed": time.time()}
         self._objects.put(_owner(self.owner.token), json.dumps(owner).encode())
+
+
+def _unknown(token: str) -> Owner:
+    return Owner(token, "another machine", "", 0, 0.0)
 
 
 def _leases(key: str) -> str:

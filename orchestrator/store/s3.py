@@ -76,8 +76,6 @@ class S3Objects:
                 # Some servers refuse the checksums that boto3 adds by default; ours are our own.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                # Servers of one's own seldom have a name for each bucket.
-                s3={"addressing_style": "path"} if self._endpoint_url else None,
             ),
         )
 
@@ -152,21 +150,15 @@ class S3Objects:
 
     def names(self, prefix: str) -> Iterator[str]:
         """Yield the objects below a prefix; see ``Objects``."""
-        token: dict[str, str] = {}
-        while True:
-            page = self._ask(
-                "listed",
-                prefix,
-                lambda Bucket, Key, **more: self._client.list_objects_v2(
-                    Bucket=Bucket, Prefix=Key, **more
-                ),
-                **token,
+
+        def list_all(Bucket: str, Key: str) -> list[Any]:
+            return list(
+                self._client.get_paginator("list_objects_v2").paginate(Bucket=Bucket, Prefix=Key)
             )
+
+        for page in self._ask("listed", prefix, list_all):
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(self.prefix)
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def delete(self, name: str) -> None:
         """Remove an object; see ``Objects``."""
@@ -203,7 +195,7 @@ class S3Objects:
         except (BotoCoreError, Boto3Error, OSError) as error:
             raise StoreError(
                 f"{self.uri}/{name} cannot be {done}: {type(error).__name__}: {error}; check the "
-                "endpoint (storage.endpoint_url or AWS_ENDPOINT_URL), the region and the "
+                "endpoint (storage.s3.endpoint_url or AWS_ENDPOINT_URL), the region and the "
                 "credentials"
             ) from None
 

@@ -137,7 +137,8 @@ class Store:
 
     def _hashes(self, key: str) -> Mapping[str, str]:
         """Return the SHA-256 of each of a stage's files by its name."""
-        if key not in self._manifests:
+        hashes = self._manifests.get(key)
+        if hashes is None:
             try:
                 content = self.objects.get(_manifest(key))
             except KeyError:
@@ -146,12 +147,13 @@ class Store:
                 self._manifests.clear()
             try:
                 files = json.loads(content)["files"]
-                self._manifests[key] = {name: entry["sha256"] for name, entry in files.items()}
+                hashes = {name: entry["sha256"] for name, entry in files.items()}
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CorruptStage(
                     f"{self.uri}: {_manifest(key)} cannot be read ({error})"
                 ) from None
-        return self._manifests[key]
+            self._manifests[key] = hashes
+        return hashes
 
 
 def _manifest(key: str) -> str:

@@ -39,6 +39,26 @@ def test_a_lease_is_one_sweeps_until_it_is_released(place: OpenPlace) -> None:
         assert first.take(KEYS[:1]).keys() == {KEYS[0]}
 
 
+def test_a_lease_whose_answer_was_lost_is_held(
+    place: OpenPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written, and the next try found it there: a sweep must not wait for itself."""
+    objects = place()
+    put_new = objects.put_new
+
+    def and_lose_the_answer(name: str, data: bytes) -> bool:
+        put_new(name, data)
+        return False
+
+    with Leases(objects) as leases, Leases(place()) as other:
+        with monkeypatch.context() as context:
+            context.setattr(objects, "put_new", and_lose_the_answer)
+            assert leases.take(KEYS) == {}
+        assert other.take(KEYS).keys() == set(KEYS)
+        leases.release(KEYS)
+        assert other.take(KEYS) == {}
+
+
 def test_nothing_is_left_behind(place: OpenPlace) -> None:
     with Leases(place()) as leases:
         leases.take(KEYS)

@@ -1,5 +1,6 @@
 """What every place for named bytes must do."""
 
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +133,20 @@ def test_a_new_place_can_be_written(objects: Objects) -> None:
     assert list(objects.names("")) == []
 
 
+def test_files_have_the_mode_that_the_user_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without asking for the mask, which would change it for all threads of the process."""
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as context:
+            context.delattr(os, "umask")
+            open_objects(str(tmp_path / "place")).put_new("a", b"")
+        assert (tmp_path / "place/a").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+
+
 # Where it cannot be used
 
 
@@ -142,6 +157,9 @@ def test_a_folder_that_cannot_be_written_says_where_and_what_to_do(tmp_path: Pat
         open_objects(place).check_writable()
     with pytest.raises(StoreError, match=f"{place}/a cannot be written"):
         open_objects(place).put("a", b"")
+    (tmp_path / "a/b").mkdir(parents=True)
+    with pytest.raises(StoreError, match="a cannot be deleted"):
+        open_objects(str(tmp_path)).delete("a")
 
 
 @pytest.mark.slow
