@@ -11,7 +11,7 @@ from orchestrator.planning.schedule import Schedule
 from orchestrator.store.leases import Leases, Owner
 from orchestrator.store.objects import StoreError
 
-_ASKED_AGAIN_AFTER = 2.0
+_ASKED_AGAIN_AFTER = 5.0
 """seconds until it is asked again whether another sweep has trained a pack's stages"""
 
 
@@ -34,7 +34,7 @@ class Dispatcher:
         self._listener = listener
         self._lost: Counter[str] = Counter()
         """how often each stage was lost, by its key"""
-        self._waiting: dict[str, float] = {}
+        self._ask_again: dict[str, float] = {}
         """when packs that other sweeps train are looked at again, by their key"""
         self._told: set[str] = set()
         """what was said already"""
@@ -58,7 +58,7 @@ class Dispatcher:
     def _next(self) -> Pack | None:
         now = time.monotonic()
         while True:
-            later = {key for key, then in self._waiting.items() if then >= now}
+            later = {key for key, then in self._ask_again.items() if then >= now}
             pack = self._schedule.start_next(leaving_out=later)
             if pack is None:
                 return None
@@ -76,10 +76,6 @@ class Dispatcher:
                 pack = self._wait_for(pack, owners)
             if pack:
                 return pack
-
-    def started(self, pack: Pack) -> None:
-        """Take note that a pack starts to train."""
-        self._listener.pack_started(pack)
 
     def ended(self, pack: Pack, failures: Mapping[str, str]) -> None:
         """Take note that a pack was trained, but for those stages that fail by themselves."""
@@ -132,7 +128,7 @@ class Dispatcher:
     def _put_back(self, pack: Pack) -> None:
         """Let a pack wait for a moment."""
         self._schedule.put_back(pack.key)
-        self._waiting[pack.key] = time.monotonic() + _ASKED_AGAIN_AFTER
+        self._ask_again[pack.key] = time.monotonic() + _ASKED_AGAIN_AFTER
 
     def _say_once(self, about: str, line: str) -> None:
         if about not in self._told:

@@ -60,7 +60,7 @@ class InlineExecutor:
                     listener.refresh()
                     time.sleep(_REFRESH_SECONDS)
                     continue
-                dispatcher.started(pack)
+                listener.pack_started(pack)
                 try:
                     failures = run_pack(pack, work.context(), world, session)
                 except Exception as error:

@@ -76,11 +76,12 @@ class Checkpoints:
         checkpoints: dict[str, Checkpoint] = {}
         diverged: dict[str, str] = {}
         problems: dict[str, str] = {}
+        there = self._objects.existing(_name(stage.key) for stage in stages)
         for stage in stages:
-            try:
-                content = self._objects.get(_name(stage.key))
-            except KeyError:
+            if _name(stage.key) not in there:
                 continue
+            # Outside: a place that cannot be reached is no damage.
+            content = self._objects.get(_name(stage.key))
             try:
                 header, _, state = content.partition(b"\n")
                 kept = json.loads(header)

@@ -39,7 +39,10 @@ class _PackRun:
         self._context, self._world, self._session = context, world, session
         self._inputs = PackInputs(context, world)
         # As process 0 finds it: another sweep may store a stage while the processes look.
-        trained = world.gather(context.store.present(s.key for s in pack.stages))[0]
+        there = (
+            context.store.present(s.key for s in pack.stages) if world.rank == 0 else frozenset()
+        )
+        trained = world.gather(there)[0]
         self._waiting = [stage for stage in pack.stages if stage.key not in trained]
         unfinished = context.checkpoints.load(self._waiting, world)
         if world.rank == 0:

@@ -16,8 +16,8 @@ from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError, Listener, Work
 from orchestrator.executors.dispatcher import Dispatcher
 from orchestrator.executors.ray_tune.capacity import Capacity
-from orchestrator.executors.ray_tune.events import TrialEvents
 from orchestrator.executors.ray_tune.progress_actor import ProgressActor
+from orchestrator.executors.ray_tune.running_trials import RunningTrials
 from orchestrator.executors.ray_tune.searcher import PackSearcher
 from orchestrator.executors.ray_tune.trial import (
     TRIAL_RESOURCES,
@@ -44,6 +44,7 @@ class RayTuneExecutor:
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS")
+        self._capacity: Capacity | None = None
 
     def start(self, say: Say) -> None:
         """Connect to the cluster, or start a local Ray.
@@ -69,7 +70,9 @@ class RayTuneExecutor:
             )
 
     def stop(self) -> None:
-        """Disconnect; a local Ray ends."""
+        """Let the cluster shrink again, and disconnect; a local Ray ends."""
+        if self._capacity:
+            self._capacity.ask_for(0)
         ray.shutdown()
 
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
@@ -80,73 +83,78 @@ class RayTuneExecutor:
         Raises:
             ExecutorError: it does not come to hold a single trial.
         """
-        capacity = Capacity(spec.resources)
-        capacity.wait(say)
-        return capacity.most()
+        self._capacity = Capacity(spec.resources)
+        self._capacity.wait(say)
+        return self._capacity.most()
 
     def run(self, schedule: Schedule, work: Work, listener: Listener) -> None:
         """Run the packs of a schedule."""
         with Leases(work.objects) as leases:
             dispatcher = Dispatcher(schedule, work, leases, listener)
-            self._run(schedule, dispatcher, work, listener)
+            capacity = self._capacity or Capacity(work.spec.resources)
+            _run(schedule, dispatcher, work, listener, capacity)
         if not schedule.over:
             raise KeyboardInterrupt  # Tune took it for itself, and ended well
 
-    def _run(
-        self, schedule: Schedule, dispatcher: Dispatcher, work: Work, listener: Listener
-    ) -> None:
-        here = ray.get_runtime_context().get_node_id()
-        progress = ProgressActor.options(  # type: ignore[attr-defined]
-            # On the node of this process: when another is lost, it is not.
-            scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
-        ).remote()
-        events = TrialEvents(
-            listener, dispatcher, progress, reuse_trials=work.spec.resources.reuse_trials
-        )
-        context = TrialContext(
-            stages=SharedStages(
-                ray.put({stage.key: stage for pack in schedule.packs for stage in pack.stages})
+
+def _run(
+    schedule: Schedule,
+    dispatcher: Dispatcher,
+    work: Work,
+    listener: Listener,
+    capacity: Capacity,
+) -> None:
+    """Run Ray Tune until the schedule is over."""
+    here = ray.get_runtime_context().get_node_id()
+    progress = ProgressActor.options(  # type: ignore[attr-defined]
+        # On the node of this process: when another is lost, it is not.
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
+    ).remote()
+    trials = RunningTrials(
+        listener, dispatcher, progress, reuse_trials=work.spec.resources.reuse_trials
+    )
+    context = TrialContext(
+        stages=SharedStages(
+            ray.put({stage.key: stage for pack in schedule.packs for stage in pack.stages})
+        ),
+        run_context=replace(
+            work.context(),
+            images=SharedDatasets({i.name: ray.put(i) for i in work.images.values()}),
+            read_pretrained=SharedWeights(ray.put(work.pretrained)) if work.pretrained else None,
+        ),
+        resources=work.spec.resources,
+        progress=progress,
+    )
+    ticker = _Ticker(trials, schedule, capacity)
+    # Ray Tune's own record of this run is of no use to the next: what is finished is in the
+    # store, and what is not has checkpoints by stage.
+    with tempfile.TemporaryDirectory(prefix="kd-tune-") as scratch:
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(trial, context=context),
+                tune.PlacementGroupFactory([TRIAL_RESOURCES]),
             ),
-            run_context=replace(
-                work.context(),
-                images=SharedDatasets({i.name: ray.put(i) for i in work.images.values()}),
-                read_pretrained=SharedWeights(ray.put(work.pretrained))
-                if work.pretrained
-                else None,
+            tune_config=tune.TuneConfig(
+                search_alg=PackSearcher(dispatcher, trials),
+                num_samples=-1,
+                reuse_actors=True,
             ),
-            resources=work.spec.resources,
-            progress=progress,
+            run_config=tune.RunConfig(
+                name="tune", storage_path=scratch, callbacks=[ticker], verbose=0
+            ),
         )
-        ticker = _Ticker(events, schedule, Capacity(work.spec.resources))
-        # Ray Tune's own record of this run is of no use to the next: what is finished is in the
-        # store, and what is not has checkpoints by stage.
-        with tempfile.TemporaryDirectory(prefix="kd-tune-") as scratch:
-            os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-            os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-            tuner = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(trial, context=context),
-                    tune.PlacementGroupFactory([TRIAL_RESOURCES]),
-                ),
-                tune_config=tune.TuneConfig(
-                    search_alg=PackSearcher(dispatcher, events),
-                    num_samples=-1,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="tune", storage_path=scratch, callbacks=[ticker], verbose=0
-                ),
-            )
-            # It would warn of every trial that reported no metric; ours go to the progress actor.
-            logging.getLogger("ray.tune").setLevel(logging.ERROR)
-            tuner.fit()
+        # It would warn of every trial that reported no metric; ours go to the progress actor.
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        tuner.fit()
 
 
 class _Ticker(tune.Callback):
     """Passes events on while Tune runs, and follows the cluster."""
 
-    def __init__(self, events: TrialEvents, schedule: Schedule, capacity: Capacity) -> None:
-        self._events, self._schedule, self._capacity = events, schedule, capacity
+    def __init__(self, trials: RunningTrials, schedule: Schedule, capacity: Capacity) -> None:
+        self._trials, self._schedule, self._capacity = trials, schedule, capacity
         self._looked = 0.0
         self._follow_cluster()
 
@@ -154,12 +162,9 @@ class _Ticker(tune.Callback):
         return {}  # Tune pickles its callbacks now and then, and would restore nothing from them
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._events.refresh()
+        self._trials.refresh()
         if time.monotonic() - self._looked > _CLUSTER_LOOKED_AT_EVERY:
             self._follow_cluster()
-
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        self._capacity.ask_for(0)
 
     def _follow_cluster(self) -> None:
         """Use nodes that have joined, do without those that have left, and ask for more."""

@@ -5,7 +5,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from orchestrator.executors.dispatcher import Dispatcher
-from orchestrator.executors.ray_tune.events import TrialEvents
+from orchestrator.executors.ray_tune.running_trials import RunningTrials
 from orchestrator.executors.ray_tune.trial import LOST
 
 _DIED = "the trial's process died (see Ray's logs)"
@@ -16,12 +16,12 @@ class PackSearcher(Searcher):
 
     Args:
         dispatcher: has the packs.
-        events: of the trials.
+        trials: those that run.
     """
 
-    def __init__(self, dispatcher: Dispatcher, events: TrialEvents) -> None:
+    def __init__(self, dispatcher: Dispatcher, trials: RunningTrials) -> None:
         super().__init__()
-        self._dispatcher, self._events = dispatcher, events
+        self._dispatcher, self._trials = dispatcher, trials
 
     def suggest(  # type: ignore[override]  # FINISHED is a string
         self, trial_id: str
@@ -29,7 +29,7 @@ class PackSearcher(Searcher):
         """Return the next pack's configuration, nothing yet, or that it is over."""
         if self._dispatcher.over:
             return str(Searcher.FINISHED)
-        pack = self._events.suggest(trial_id)
+        pack = self._trials.suggest(trial_id)
         if pack is None:
             return None
         return {"trial": trial_id, "stages": [stage.key for stage in pack.stages]}
@@ -38,7 +38,7 @@ class PackSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Take note that a trial ended: what it had not trained to the end is lost."""
-        pack = self._events.ended(trial_id)
+        pack = self._trials.ended(trial_id)
         if pack is not None:
             self._dispatcher.lost(pack, (result or {}).get(LOST) or _DIED)
 

@@ -1,4 +1,4 @@
-"""What trials post and ask, brought to the process that runs the sweep."""
+"""The trials that run: what they tell the process that runs the sweep, and what they train."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ _MOST_IDLE_SECONDS = 30.0
 """that a trial waits for another pack: it holds CPUs and GPUs meanwhile, but its start takes ten"""
 
 
-class TrialEvents:
+class RunningTrials:
     """Passes the events of trials on to a listener, and gives trials their next packs.
 
     Args:
@@ -94,7 +94,7 @@ class TrialEvents:
         match event:
             case PackStarted(trial_id):
                 if trial_id in self._packs:
-                    self._dispatcher.started(self._packs[trial_id])
+                    self._listener.pack_started(self._packs[trial_id])
             case EpochsFinished(stage_key, rows):
                 self._listener.epochs_finished(stage_key, rows)
             case Said(line):
