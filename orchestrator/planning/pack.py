@@ -19,7 +19,7 @@ class Pack:
     """Stages of one shape that one trial trains, as lanes of one network or one after another.
 
     Attributes:
-        key: the same whatever is left to train, so that an unfinished run is found again.
+        key: the same whatever is left to train of it.
         stages: those that are left to train.
     """
 

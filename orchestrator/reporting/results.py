@@ -18,6 +18,7 @@ from orchestrator.planning.stage import Candidate, Stage
 from orchestrator.store.record import (
     History,
     ScoredSplit,
+    check_identity,
     read_history,
     read_networks,
     read_scores,
@@ -133,12 +134,13 @@ def candidate_result(
         return CandidateResult(candidate, "skipped", reason)
     student, first = plan.stages[candidate.key], plan.stages[candidate.stages[0]]
     try:
+        check_identity(store, student)
         found = evaluation_of(read_scores(store, student), plan.spec.evaluation.protocol)
         last = read_history(store, student)[-1]
     except KeyError:
         return CandidateResult(candidate, "unfinished", "the sweep was interrupted")
     except CorruptStage as error:
-        return CandidateResult(candidate, "failed", f"{error}; {CorruptStage.REMEDY}")
+        return CandidateResult(candidate, "failed", str(error))
     return CandidateResult(
         candidate,
         "finished",
@@ -154,8 +156,9 @@ def stage_result(stage: Stage, store: Store, protocol: EvaluationProtocol) -> St
 
     Raises:
         KeyError: the store lacks the stage.
-        CorruptStage: what the store has is damaged.
+        CorruptStage: what the store has is damaged, or something else.
     """
+    check_identity(store, stage)
     scores = read_scores(store, stage)
     return StageResult(
         stage,

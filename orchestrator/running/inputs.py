@@ -149,5 +149,3 @@ def _networks_of_parent(store: Store, key: str) -> NetworkStates:
         return read_networks(store, key)
     except KeyError:
         raise CorruptStage(f"parent stage {key} is not in the store") from None
-    except CorruptStage as error:
-        raise CorruptStage(f"{error}; {CorruptStage.REMEDY}") from None

@@ -157,7 +157,7 @@ def damaged_stages(store: Store, stages: Iterable[Stage], say: Say) -> frozenset
         except KeyError:
             continue  # it is not there
         except CorruptStage as error:
-            say(f"warning: {stage.title} will be trained again: {error}")
+            say(f"warning: {stage.title} will be trained again: {error.what}")
             damaged.add(stage.key)
     return frozenset(damaged)
 

@@ -12,9 +12,15 @@ _MANIFESTS_KEPT = 1000
 
 
 class CorruptStage(Exception):
-    """A file of a stored stage is missing or not what its manifest says."""
+    """A stored stage lacks a file, has a damaged one, or is another than was asked for."""
 
-    REMEDY = "kd sweep FILE --verify trains again what is damaged"
+    @property
+    def what(self) -> str:
+        """What is wrong; the message says what to do as well."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.what}; kd sweep FILE --verify trains again what is missing or damaged"
 
 
 class Store:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packages import measured
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -12,7 +13,6 @@ from kd_models.package import (
     CARD,
     CONFIG,
     WEIGHTS,
-    Measured,
     Package,
     PackageConfig,
     PackageError,
@@ -40,20 +40,13 @@ def config(**changes: object) -> PackageConfig:
         "detector": DETECTOR,
         "preprocessing": Preprocessing(image_size=32, channels=1),
         "threshold": 0.0123456,
-        "measured": Measured(
-            protocol="holdout",
+        "measured": measured(
             auroc=0.91234,
             val_auroc=0.82346,
             test_auroc=0.73456,
             gmean=0.64567,
             fpr=0.15678,
             fnr=0.26789,
-            params=49_722,
-            flops=76_416,
-            latency_ms=0.6,
-            student_params=49_722,
-            student_flops=76_416,
-            student_latency_ms=0.6,
         ),
     }
     return PackageConfig(**(settings | changes))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contexts import context_in
 
 from kd_models.data import ImageSet, Split, dataset_row, load
 from kd_models.methods.base import PretrainedWeights
@@ -20,8 +21,7 @@ from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.storage import StorageSpec
-from orchestrator.running.checkpoints import Checkpoints
-from orchestrator.running.context import Row, RunContext
+from orchestrator.running.context import Row
 from orchestrator.running.pack import run_pack
 from orchestrator.store import open_store
 from orchestrator.store.record import ScoredSplit, write_stage
@@ -163,7 +163,7 @@ def train(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     """Trains every stage of a plan into a store."""
 
     def run(plan: Plan, store: Store) -> None:
-        context = RunContext(store, Checkpoints(store.objects), lambda name: digits)
+        context = context_in(store, digits)
         session = Recorder()
         for stage in plan.stages.values():
             assert run_pack(Pack.of([stage]), context, World(), session) == {}
@@ -343,9 +343,7 @@ def eca_trained(
     """ECA_MKDAD's student and the one without attention, taught about ``cloth``."""
     plan = eca_plan(cloth, placements=["eca", "mkdad"])
     store = open_store(str(tmp_path_factory.mktemp("eca-store")))
-    context = RunContext(
-        store, Checkpoints(store.objects), lambda name: cloth, read_pretrained=lambda: teacher.state
-    )
+    context = context_in(store, cloth, read_pretrained=lambda: teacher.state)
     session = Recorder()
     for stage in plan.stages.values():
         assert run_pack(Pack.of([stage]), context, World(), session) == {}

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packages import measured
 from PIL import Image
 from typer.testing import CliRunner
 
 from kd_models.methods.pkdgan.step import GanDetector, NetworkConfig
-from kd_models.package import Measured, Package, PackageConfig, Preprocessing
+from kd_models.package import Package, PackageConfig, Preprocessing
 from orchestrator.cli import app
 
 
@@ -71,21 +72,6 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         weights = network.generator().state_dict()
-    measured = Measured(
-        protocol="holdout",
-        auroc=0.5,
-        val_auroc=0.5,
-        test_auroc=0.5,
-        gmean=0.5,
-        fpr=0.5,
-        fnr=0.5,
-        params=49_722,
-        flops=76_416,
-        latency_ms=0.6,
-        student_params=49_722,
-        student_flops=76_416,
-        student_latency_ms=0.6,
-    )
     config = PackageConfig(
         axes={"structure": "kdgan-2"},
         dataset="digits",
@@ -96,7 +82,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         detector=GanDetector(network=network, distance="mse"),
         preprocessing=Preprocessing(image_size=32, channels=1),
         threshold=0.0,
-        measured=measured,
+        measured=measured(),
     )
     folder = tmp_path_factory.mktemp("student") / "package"
     Package(config, weights).save(folder)

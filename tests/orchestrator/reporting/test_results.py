@@ -18,7 +18,7 @@ from orchestrator.reporting.results import (
     evaluation_of,
 )
 from orchestrator.store import open_store
-from orchestrator.store.record import SCORES, read_scores
+from orchestrator.store.record import HISTORY, IDENTITY, NETWORKS, SCORES, read_scores
 from orchestrator.store.stages import Store
 
 PERFECT = ([1.0, 2.0, 1.0, 2.0], [8.0, 9.0, 8.0, 9.0])
@@ -155,6 +155,19 @@ def test_a_damaged_student_is_failed(
     result = candidate_result(plan, candidate, store)
     assert result.status == "failed"
     assert path.name in result.reason
+    assert "--verify" in result.reason
+
+
+def test_a_student_stored_as_another_is_failed(
+    plan: Plan, store: Store, put: Callable[..., None]
+) -> None:
+    distilled, alone = plan.candidates
+    put(store, plan.stages[alone.key], *MIXED)
+    files = (NETWORKS, SCORES, HISTORY, IDENTITY)
+    store.write(distilled.key, {name: store.read(alone.key, name) for name in files})
+    result = candidate_result(plan, distilled, store)
+    assert result.status == "failed"
+    assert f"stage {distilled.key} holds something else: " in result.reason
     assert "--verify" in result.reason
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from contexts import context_in
 from two_processes import run
 
 from kd_models.data import load
@@ -19,8 +20,6 @@ from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import DatasetFacts, make_plan
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.stage import Stage
-from orchestrator.running.checkpoints import Checkpoints
-from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store import open_store
 from orchestrator.store.stages import Store
@@ -69,7 +68,7 @@ def pack_of() -> Pack:
 def trained(pack: Pack, world: World, store: Store, lanes: int = 3) -> Measured:
     failures = run_pack(
         pack,
-        RunContext(store, Checkpoints(store.objects), lambda _: DIGITS, lanes=lanes),
+        context_in(store, DIGITS, lanes=lanes),
         world,
         Session(),
     )

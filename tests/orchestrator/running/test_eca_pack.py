@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contexts import context_in
 
 from kd_models.data import ImageSet, one_class
 from kd_models.evaluation.localisation import localisation_metrics, worth_a_look
@@ -22,7 +23,6 @@ from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
 from orchestrator.reporting.results import candidate_result
-from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store import open_store
@@ -66,10 +66,9 @@ def context_of(teacher: PretrainedWeights, tmp_path: Path) -> SiteOf:
 
     def make(images: ImageSet, name: str = "store", **changes: Any) -> RunContext:
         store = open_store(str(tmp_path / name))
-        context = RunContext(
+        context = context_in(
             store,
-            Checkpoints(store.objects),
-            lambda dataset: images,
+            images,
             read_pretrained=lambda: teacher.state,
         )
         return replace(context, **changes)
@@ -88,10 +87,9 @@ def on_digits(
     """A student that was taught about a few digits, of which there are no masks."""
     stage = student_of(eca_plan(few_digits))
     store = open_store(str(tmp_path_factory.mktemp("digits-store")))
-    context = RunContext(
+    context = context_in(
         store,
-        Checkpoints(store.objects),
-        lambda name: few_digits,
+        few_digits,
         read_pretrained=lambda: teacher.state,
     )
     session = recorder()
@@ -383,9 +381,7 @@ def test_a_stage_in_the_store_is_not_trained_again(
     assert (
         run(
             stage,
-            RunContext(
-                store, Checkpoints(store.objects), lambda name: cloth, read_pretrained=nobody
-            ),
+            context_in(store, cloth, read_pretrained=nobody),
             session,
         )
         == {}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contexts import context_in
 
 from kd_models.data import ImageSet
 from kd_models.evaluation.metrics import auroc, aurocs
@@ -20,7 +21,6 @@ from kd_models.world import World
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
-from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.running.inputs import PackInputs
 from orchestrator.running.pack import run_pack
@@ -62,13 +62,13 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def session(tmp_path: Path, recorder: Any) -> Any:
+def session(recorder: Any) -> Any:
     return recorder()
 
 
 @pytest.fixture
 def context(store: Store, digits: ImageSet) -> RunContext:
-    return RunContext(store, Checkpoints(store.objects), lambda name: digits)
+    return context_in(store, digits)
 
 
 def chain(plan: Plan) -> list[Stage]:
@@ -163,10 +163,7 @@ def test_a_second_step_goes_on_from_both_networks(
     for stage, source in zip((teacher, first), chain(trained.plan)[:2], strict=True):
         names = (NETWORKS, SCORES, HISTORY)
         store.write(stage.key, {n: trained.store.read(source.key, n) for n in names})
-    assert (
-        run(second, RunContext(store, Checkpoints(store.objects), lambda name: digits), session)
-        == {}
-    )
+    assert run(second, context_in(store, digits), session) == {}
     found = read_networks(store, second.key)
     expected = read_networks(store, teacher.key) | read_networks(store, first.key)
     assert found.keys() == expected.keys()
@@ -208,10 +205,7 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped_bit_for_bit(
     for store in stores:
         for parent in parents:
             copy(trained.store, store, parent)
-    undisturbed, resumed = (
-        RunContext(store, Checkpoints(store.objects), lambda name: digits, checkpoint_every=every)
-        for store in stores
-    )
+    undisturbed, resumed = (context_in(store, digits, checkpoint_every=every) for store in stores)
     assert run(stage, undisturbed, recorder()) == {}
 
     with pytest.raises(killed):
@@ -234,11 +228,9 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped_bit_for_bit(
 
 def test_without_a_checkpoint_a_killed_run_starts_again_and_ends_the_same(
     trained: Any,
-    real_plan: Callable[..., Plan],
     context: RunContext,
     recorder: Any,
     killed: type[Exception],
-    tmp_path: Path,
 ) -> None:
     teacher = chain(trained.plan)[0]
     with pytest.raises(killed):
@@ -264,7 +256,6 @@ def test_a_checkpoint_of_another_stage_is_not_this_ones(
     context: RunContext,
     recorder: Any,
     killed: type[Exception],
-    tmp_path: Path,
 ) -> None:
     stages = [
         chain(real_plan(structures=["alone"], seeds=[seed], normal_classes=[1]))[0]
@@ -290,7 +281,7 @@ def test_a_stage_in_the_store_is_not_trained_again(
 
     before = files()
     pack = Pack.of(tuple(trained.plan.stages.values()))
-    context = RunContext(trained.store, Checkpoints(trained.store.objects), lambda name: digits)
+    context = context_in(trained.store, digits)
     assert run_pack(pack, context, World(), session) == {}
     assert session.reported == []
     assert files() == before
@@ -328,7 +319,7 @@ def teachers_and_students(
     teachers, students = plan.packs()
     store = open_store(str(tmp_path_factory.mktemp("teachers")))
     session = recorder()
-    context = RunContext(store, Checkpoints(store.objects), lambda name: digits)
+    context = context_in(store, digits)
     assert run_pack(teachers, context, World(), session) == {}
     return store, students
 
@@ -406,7 +397,6 @@ def test_a_killed_pack_goes_on_from_its_checkpoint(
     context: RunContext,
     recorder: Any,
     killed: type[Exception],
-    tmp_path: Path,
 ) -> None:
     eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
@@ -424,7 +414,6 @@ def test_a_lane_that_failed_before_a_kill_is_still_failed_after_it(
     context: RunContext,
     recorder: Any,
     killed: type[Exception],
-    tmp_path: Path,
 ) -> None:
     training = {"epochs": 3, "batch_size": 32}
     weights = [{"con": 1e39}, {}, {"enc": 2.0}]
@@ -463,7 +452,6 @@ def test_a_stage_whose_checkpoint_is_damaged_begins_again_and_says_so(
     context: RunContext,
     recorder: Any,
     killed: type[Exception],
-    tmp_path: Path,
 ) -> None:
     eager = replace(context, checkpoint_every=1)
     with pytest.raises(killed):
@@ -484,7 +472,7 @@ def test_a_stage_whose_checkpoint_is_damaged_begins_again_and_says_so(
 
 
 def test_how_many_to_train_at_once_is_measured(
-    real_plan: Callable[..., Plan], context: RunContext, session: Any
+    real_plan: Callable[..., Plan], context: RunContext
 ) -> None:
     recipe = {"epochs": 60, "batch_size": 64}
     plan = real_plan(structures=["alone"], seeds=list(range(6)), training=recipe)
@@ -614,9 +602,11 @@ def test_a_missing_parent_is_a_failure_that_names_it(
     trained: Any, context: RunContext, session: Any
 ) -> None:
     teacher, first, _ = chain(trained.plan)
-    assert run(first, context, session) == {
-        first.key: f"CorruptStage: parent stage {teacher.key} is not in the store"
-    }
+    failures = run(first, context, session)
+    assert failures.keys() == {first.key}
+    assert failures[first.key].startswith(
+        f"CorruptStage: parent stage {teacher.key} is not in the store; "
+    )
 
 
 def test_a_corrupt_parent_is_a_failure_that_names_the_file(
@@ -669,7 +659,7 @@ def test_what_another_worker_cannot_read_fails_the_stage_here_too(
     store = open_store(str(tmp_path / "store"))
     (stage, *_) = real_plan().stages.values()
     session = recorder()
-    context = RunContext(store, Checkpoints(store.objects), lambda name: digits)
+    context = context_in(store, digits)
     failures = run_pack(Pack.of([stage]), context, BesideOneThatCannotRead(), session)
     assert failures == {stage.key: "DataError: in another worker: the folder is not there"}
     assert not store.has(stage.key)

@@ -13,6 +13,7 @@ import mlflow
 import mlflow.pytorch
 import pytest
 import torch
+from contexts import context_in
 from safetensors.torch import load_file, save_file
 
 from kd_models.data import ImageSet, one_class
@@ -26,8 +27,6 @@ from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.storage import StorageSpec
 from orchestrator.reporting.results import candidate_result, stage_result
-from orchestrator.running.checkpoints import Checkpoints
-from orchestrator.running.context import RunContext
 from orchestrator.running.pack import run_pack
 from orchestrator.store import open_store
 from orchestrator.store.record import read_history, read_scores, read_shown
@@ -366,10 +365,9 @@ def test_images_whose_names_are_not_utf8_are_logged_too(
     images = replace(cloth, test_names=names)
     plan = eca_plan(images, name="odd-names", training={"epochs": 1, "batch_size": 4})
     (stage,), store = plan.stages.values(), open_store(str(tmp_path / "store"))
-    context = RunContext(
+    context = context_in(
         store,
-        Checkpoints(store.objects),
-        lambda name: images,
+        images,
         read_pretrained=lambda: teacher.state,
     )
     session = recorder()
