@@ -4,6 +4,8 @@
 # make test-long   what takes longer than CI may: four sweeps at once on a new home, five times
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
+# make stack   start a cluster on this machine: S3, PostgreSQL, MLflow, Ray with two workers (stack-down stops it)
+# make sweep-cluster   run the quickstart sweep on it, as a Ray job
 # make bench   measure speed and memory (docs/benchmarks.md); half an hour on two idle cores
 # make lock    compile the pinned requirements again
 
@@ -15,7 +17,7 @@ KD_HOME := $(HOME)/kd-sweeps
 endif
 export KD_HOME
 
-.PHONY: install sweep test test-fast test-long check format lint types ui bench lock clean
+.PHONY: install sweep test test-fast test-long stack stack-down sweep-cluster check format lint types ui bench lock clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +56,18 @@ MAKE_DATABASE := from orchestrator.planning.spec import StorageSpec; from orches
 ui: install
 	$(BIN)/python -c "$(MAKE_DATABASE)"
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(KD_HOME)/mlflow.db --host 127.0.0.1 --port 5000
+
+# Where its data stays is $KD_STACK; infra/local/__main__.py has the default.
+stack: install
+	$(BIN)/python -m infra.local up
+
+stack-down: install
+	$(BIN)/python -m infra.local down
+
+SWEEP ?= jobs/sweeps/quickstart.yaml
+sweep-cluster: install
+	set -a && . "$$($(BIN)/python -m infra.local credentials)" && set +a && \
+	$(BIN)/ray job submit --working-dir . -- python jobs/sweep.py $(SWEEP)
 
 # anomalib, which the teachers are measured against, in an environment beside the project's own.
 PEERS := .venv-peers

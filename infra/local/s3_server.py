@@ -1,19 +1,15 @@
 """An S3 server on this machine: SeaweedFS, on loopback, with credentials."""
 
 import contextlib
-import os
 import secrets
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.local.services import Service, ServiceError, free_port, start_service
+
 _SECONDS_TO_START = 30
-_HIGHEST_PORT = 55_000
-"""SeaweedFS answers gRPC at each of its ports plus 10,000"""
 
 
 @dataclass(frozen=True)
@@ -21,14 +17,14 @@ class S3Server:
     """A server that runs.
 
     Attributes:
-        process: the server.
+        service: its process.
         endpoint_url: where it answers.
         access_key: the name of its one user.
         secret_key: that user's password.
         bucket: the one there is.
     """
 
-    process: "subprocess.Popen[bytes]"
+    service: Service
     endpoint_url: str
     access_key: str
     secret_key: str
@@ -44,32 +40,23 @@ class S3Server:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    def stop(self) -> None:
-        """End the server."""
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
 
 def start_s3_server(
-    folder: Path, bucket: str, port: int | None = None, keys: tuple[str, str] | None = None
+    folder: Path, bucket: str, port: int = 0, keys: tuple[str, str] | None = None
 ) -> S3Server:
     """Start a server whose data is in a folder, and wait until it answers.
 
     Args:
         folder: for its data and its log, ``weed.log``.
         bucket: made if it is not there.
-        port: None for any that is free.
+        port: where it answers; 0 for any that is free.
         keys: its user's name and password; None for new ones.
 
     Raises:
-        RuntimeError: it does not answer; the message has the end of its log.
+        ServiceError: it does not answer; the message has the end of its log.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    ports = [port or _free_port(), *(_free_port() for _ in range(4))]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ports = [port or free_port(), *(free_port() for _ in range(4))]
     access_key, secret_key = keys or (secrets.token_hex(10), secrets.token_hex(20))
     command = [
         str(Path(sys.executable).with_name("weed")),
@@ -87,23 +74,13 @@ def start_s3_server(
         f"-bucket={bucket}",
     ]
     user = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
-    log = folder / "weed.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **user},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    server = S3Server(process, f"http://127.0.0.1:{ports[0]}", access_key, secret_key, bucket)
+    service = start_service("the S3 server", command, folder / "weed.log", user)
+    server = S3Server(service, f"http://127.0.0.1:{ports[0]}", access_key, secret_key, bucket)
     try:
-        _wait_for(server)
-    except BaseException as error:
-        server.stop()
-        tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise RuntimeError(f"the S3 server in {folder} does not start: {error}\n{tail}") from error
+        service.wait_until(lambda: _serves(server), _SECONDS_TO_START)
+    except ServiceError:
+        service.stop()
+        raise
     return server
 
 
@@ -114,10 +91,10 @@ def s3_server(folder: Path, bucket: str) -> Iterator[S3Server]:
     try:
         yield server
     finally:
-        server.stop()
+        server.service.stop()
 
 
-def _wait_for(server: S3Server) -> None:
+def _serves(server: S3Server) -> bool:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -130,25 +107,10 @@ def _wait_for(server: S3Server) -> None:
         aws_secret_access_key=server.secret_key,
         config=Config(retries={"max_attempts": 1}, connect_timeout=1, read_timeout=5),
     )
-    deadline = time.monotonic() + _SECONDS_TO_START
-    while True:
-        if server.process.poll() is not None:
-            raise RuntimeError(f"it ended with {server.process.returncode}")
-        try:
-            # Volumes come a moment after the port: only a written object shows that all is there.
-            client.put_object(Bucket=server.bucket, Key="started", Body=b"")
-            client.delete_object(Bucket=server.bucket, Key="started")
-            return
-        except (BotoCoreError, ClientError) as error:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{type(error).__name__}: {error}") from None
-        time.sleep(0.1)
-
-
-def _free_port() -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port <= _HIGHEST_PORT:
-            return port
+    try:
+        # Volumes come a moment after the port: only a written object shows that all is there.
+        client.put_object(Bucket=server.bucket, Key="started", Body=b"")
+        client.delete_object(Bucket=server.bucket, Key="started")
+    except (BotoCoreError, ClientError):
+        return False
+    return True

@@ -1,18 +1,14 @@
 """What goes wrong in a sweep is said, and loses nothing else."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+
+from infra.local.mlflow_server import start_mlflow_server
+from infra.local.services import free_port
 
 pytestmark = [
     pytest.mark.cluster,
@@ -35,36 +31,10 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture
 def mlflow_server(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-                *("--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"),
-                *("--artifacts-destination", str(tmp_path / "artifacts")),
-                *("--host", "127.0.0.1", "--port", str(port)),
-            ],
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=5)
-                break
-            except (urllib.error.URLError, OSError):
-                assert server.poll() is None, (tmp_path / "server.log").read_text()
-                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
-                time.sleep(0.5)
-        yield uri
-    finally:
-        server.terminate()
-        server.wait(30)
+    database, artifacts = f"sqlite:///{tmp_path / 'server.db'}", str(tmp_path / "artifacts")
+    server = start_mlflow_server(tmp_path, free_port(), database, artifacts, {})
+    yield server.uri
+    server.service.stop()
 
 
 def is_failed(run: Any) -> bool:

@@ -1,17 +1,16 @@
 """Sweeps beside others: on one home, and on clusters that are too small."""
 
-import contextlib
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from mlflow import MlflowClient
+
+from infra.local.loopback_ray import LOOPBACK
+from infra.local.ray_nodes import start_head
 
 pytestmark = [
     pytest.mark.cluster,
@@ -65,36 +64,11 @@ def test_sweeps_started_at_once_on_a_new_home_all_succeed(
 @pytest.fixture
 def small_cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a Ray cluster of this machine with 200 MB to give away."""
-    ray = f"{os.path.dirname(sys.executable)}/ray"
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    environment.pop("RAY_ADDRESS", None)
-    port = "6391"
-    with (tmp_path / "ray.log").open("wb") as log:
-        # It stays in the foreground, so that this very cluster can be ended, and no other.
-        head = subprocess.Popen(
-            [
-                *(ray, "start", "--head", "--block", f"--port={port}"),
-                *("--node-ip-address=127.0.0.1", "--num-cpus=2", "--memory=200000000"),
-                *("--object-store-memory=100000000", "--include-dashboard=false"),
-                "--disable-usage-stats",
-            ],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + 60
-    while "--block" not in (tmp_path / "ray.log").read_text():
-        assert head.poll() is None, (tmp_path / "ray.log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    yield {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "disabled"}
-    family = psutil.Process(head.pid).children(recursive=True)
-    head.terminate()
-    head.wait(30)
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    environment = {"RAY_AUTH_MODE": "disabled", **LOOPBACK}
+    size = ("--num-cpus=2", "--memory=200000000", "--object-store-memory=100000000")
+    head = start_head(tmp_path, 6391, environment, (*size, "--include-dashboard=false"))
+    yield {"RAY_ADDRESS": "127.0.0.1:6391", **environment}
+    head.stop()
 
 
 @pytest.mark.timeout(300)

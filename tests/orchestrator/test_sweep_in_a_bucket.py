@@ -34,7 +34,7 @@ Kd = Callable[..., "subprocess.Popen[str]"]
 def server(tmp_path: Path) -> Iterator[S3Server]:
     running = start_s3_server(tmp_path / "s3", "kd-test")
     yield running
-    running.stop()
+    running.service.stop()
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
     process = kd("one", "sweep", file, "--executor", "inline", "--json")
     time.sleep(12)
     assert process.poll() is None
-    server.stop()
+    server.service.stop()
     time.sleep(4)
     port = int(server.endpoint_url.rpartition(":")[2])
     keys = (server.access_key, server.secret_key)
@@ -123,5 +123,5 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
     try:
         answer, _ = ended(process)
     finally:
-        restarted.stop()
+        restarted.service.stop()
     assert answer["trained"] == 3

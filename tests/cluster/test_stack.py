@@ -1,0 +1,221 @@
+"""The stack of this machine: sweeps on a cluster whose machines share nothing but the network."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from infra.local.ray_nodes import start_worker
+from infra.local.services import Service
+from infra.local.stack import BUCKET, Stack
+from orchestrator.store import open_objects
+from orchestrator.store.objects import Objects
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+ROUNDS = int(os.environ.get("KD_TEST_ROUNDS", "1"))
+
+SPEC: dict[str, Any] = {
+    "datasets": ["digits"],
+    "normal_classes": [0],
+    "structures": ["kdgan-2"],
+    "student_widths": [[1, 2, 4], [2, 4, 8]],
+    "teacher": {"widths": [4, 8, 16]},
+    "training": {"epochs": 120, "batch_size": 32},
+    "evaluation": {"every": 60},
+    "resources": {"checkpoint_every": 20, "lanes": 1},
+}
+
+
+@dataclass
+class Cluster:
+    """A stack that runs, and how a user reaches it."""
+
+    stack: Stack
+    folder: Path
+    joined: list[Service] = field(default_factory=list)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, **self.stack.environment()}
+
+    @property
+    def objects(self) -> Objects:
+        return open_objects(self.stack.environment()["KD_HOME"])
+
+    def submit(self, spec: Mapping[str, Any]) -> "subprocess.Popen[str]":
+        """Submit a sweep as a Ray job, from a copy of the project that holds its file."""
+        project = self.folder / "project"
+        for room in ("orchestrator", "kd_models", "jobs"):
+            shutil.copytree(
+                ROOT / room,
+                project / room,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("*.pyc"),
+            )
+        file = project / f"{spec['name']}.yaml"
+        file.write_text(yaml.safe_dump(dict(spec)))
+        job = [str(BIN / "ray"), "job", "submit", "--working-dir", str(project), "--"]
+        with (self.folder / f"{spec['name']}.log").open("w") as log:
+            return subprocess.Popen(
+                [*job, "python", "jobs/sweep.py", file.name],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def kd(self, *arguments: str) -> Any:
+        """Run ``kd`` in a process that sees no folder of a sweep."""
+        home = self.folder / "elsewhere"
+        home.mkdir(exist_ok=True)
+        ended = subprocess.run(
+            [str(BIN / "kd"), *arguments, "--json"],
+            env={**self.environment, "HOME": str(home)},
+            cwd=home,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def check_runs(self, name: str, stages: int) -> None:
+        client = MlflowClient(self.stack.environment()["MLFLOW_TRACKING_URI"])
+        experiment = client.get_experiment_by_name(name)
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
+        keys = [run.data.tags.get("stage_key", "the sweep") for run in runs]
+        assert len(keys) == len(set(keys)) == stages + 1, "a stage has two runs"
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        for run in runs:
+            steps = [p.step for p in client.get_metric_history(run.info.run_id, "epoch")]
+            assert sorted(steps) == list(range(1, len(steps) + 1)), "an epoch is missing or doubled"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    # PostgreSQL, where root starts it, runs as a user who cannot enter pytest's folders.
+    folder = Path(tempfile.mkdtemp(prefix="kd-stack-"))
+    folder.chmod(0o711)
+    running = Cluster(Stack(folder / "stack"), folder)
+    lines: list[str] = []
+    running.stack.up(lines.append)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in running.stack.environment().items():
+            patch.setenv(name, value)
+        yield running
+    services = [*running.stack.services(), *running.joined]
+    for node in running.joined:
+        node.stop()
+    running.stack.down(lines.append)
+    assert not any(service.is_running() for service in services)
+    left = [p.cmdline() for p in psutil.process_iter() if str(folder) in " ".join(_command(p))]
+    assert not left
+    shutil.rmtree(folder)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_it_listens_on_loopback_alone(cluster: Cluster) -> None:
+    services = {service.pid for service in cluster.stack.services()}
+    family = {
+        child.pid for pid in services for child in psutil.Process(pid).children(recursive=True)
+    }
+    listening = {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.pid in services | family
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_its_credentials_are_its_owners_alone(cluster: Cluster) -> None:
+    assert stat.S_IMODE(cluster.stack.credentials.stat().st_mode) == 0o600
+    secrets = [
+        value
+        for name, value in cluster.stack.environment().items()
+        if name.endswith(("KEY", "TOKEN", "PASSWORD"))
+    ]
+    assert len(secrets) == 3
+    for process in psutil.process_iter():
+        assert not any(secret in " ".join(_command(process)) for secret in secrets)
+
+
+@pytest.mark.timeout(600)
+def test_a_students_way_from_the_job_to_the_download(cluster: Cluster) -> None:
+    spec = {**SPEC, "name": "whole", "training": {"epochs": 2, "batch_size": 32}}
+    assert cluster.submit(spec).wait(300) == 0, cluster.log("whole")
+    cluster.check_runs("whole", stages=3)
+    assert len(list(cluster.objects.names("store/stages/"))) == 3
+    everything = open_objects(f"s3://{BUCKET}")
+    assert any(name.endswith("weights.safetensors") for name in everything.names("mlflow/"))
+    chosen = cluster.kd("choose", "whole")
+    (champion,) = chosen["champions"]
+    answer = cluster.kd("download", champion["model"], str(cluster.folder / "package"))
+    assert answer["files"] == ["README.md", "config.json", "weights.safetensors"]
+
+
+@pytest.mark.timeout(600 * ROUNDS)
+@pytest.mark.parametrize("turn", range(ROUNDS))
+def test_a_node_that_is_killed_and_one_that_joins_change_nothing(
+    cluster: Cluster, turn: int
+) -> None:
+    name = f"nodes-{turn}"
+    spec = {**SPEC, "name": name, "seeds": [turn + 1]}
+    process = cluster.submit(spec)
+    wait_for(lambda: any(cluster.objects.names("checkpoints/")), process, cluster, name)
+    victim = next(n for n in reversed(workers(cluster)) if n.is_running())
+    victim.kill()
+    environment = cluster.stack.environment()
+    options = ("--num-cpus=1", "--object-store-memory=100000000")
+    cluster.joined.append(
+        start_worker(
+            cluster.stack.folder, f"later-{turn}", environment["RAY_ADDRESS"], environment, options
+        )
+    )
+    assert process.wait(500) == 0, cluster.log(name)
+    assert "3 stages trained, 0 reused" in cluster.log(name)
+    cluster.check_runs(name, stages=3)
+    assert not list(cluster.objects.names("checkpoints/"))
+
+
+def workers(cluster: Cluster) -> list[Service]:
+    started = [s for s in cluster.stack.services() if "worker" in s.name]
+    return [*cluster.joined, *started]
+
+
+def wait_for(
+    is_there: Callable[[], bool], process: "subprocess.Popen[str]", cluster: Cluster, name: str
+) -> None:
+    deadline = time.monotonic() + 240
+    while not is_there():
+        assert process.poll() is None, cluster.log(name)
+        assert time.monotonic() < deadline, cluster.log(name)
+        time.sleep(0.1)
