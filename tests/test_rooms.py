@@ -27,6 +27,7 @@ ROOMS = [
     "orchestrator.packaging",
     "orchestrator.tracking",
     "orchestrator.sweep_listener",
+    "orchestrator.doctor",
     "orchestrator.sweep",
     "orchestrator.cli",
 ]

@@ -69,8 +69,8 @@ def start_s3_server(
         f"-filer.port={ports[3]}",
         f"-admin.port={ports[4]}",
         # It offers more than S3, and would tell its makers that it runs.
-        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-metricsPort=0"),
-        *("-master.telemetry=false", "-s3.autoCreateBucket=false"),
+        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *("-metricsPort=0", "-master.telemetry=false", "-s3.autoCreateBucket=false"),
         f"-bucket={bucket}",
     ]
     user = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import psutil
 
-_SECONDS_TO_END = 20
+_SECONDS_TO_END = 8
 _HIGHEST_PORT = 55_000
 """SeaweedFS answers gRPC at each of its ports plus 10,000"""
 

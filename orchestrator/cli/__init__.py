@@ -5,6 +5,7 @@ from collections.abc import Callable
 import typer
 
 from orchestrator.cli.choose import choose
+from orchestrator.cli.doctor import doctor
 from orchestrator.cli.download import download
 from orchestrator.cli.profile import profile
 from orchestrator.cli.score import score
@@ -21,7 +22,7 @@ def _app() -> typer.Typer:
 
 
 app = _app()
-for _command in (sweep, choose, download, score, profile):
+for _command in (sweep, doctor, choose, download, score, profile):
     app.command()(_command)
 
 

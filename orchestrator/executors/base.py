@@ -1,8 +1,8 @@
 """The seam between a schedule and whatever trains its packs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from kd_models.data import ImageSet
 from kd_models.methods.base import StateDict
@@ -15,6 +15,8 @@ from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.store.objects import Objects
 from orchestrator.store.stages import Store
+
+T = TypeVar("T")
 
 
 class ExecutorError(UserError):
@@ -89,6 +91,26 @@ class Work:
         )
 
 
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """What became of a question to a machine of the cluster.
+
+    Attributes:
+        machine: its name.
+        resources: what the cluster believes it has, by name.
+        answer: its answer; None if it gave none.
+        problem: why it gave none.
+        asked, answered: when, in seconds since 1970 by the clock of this process.
+    """
+
+    machine: str
+    resources: Mapping[str, float]
+    answer: T | None
+    problem: str
+    asked: float
+    answered: float
+
+
 class Executor(Protocol):
     """Runs the packs of a schedule."""
 
@@ -98,6 +120,16 @@ class Executor(Protocol):
         Raises:
             ExecutorError: it cannot.
         """
+
+    def check_room(self, spec: SweepSpec) -> int:
+        """Return how many packs of a sweep run at once now; 0 where that may become more.
+
+        Raises:
+            ExecutorError: not even one will.
+        """
+
+    def ask_machines(self, question: Callable[[str], T]) -> list[Reply[T]]:
+        """Ask every machine that packs or their driver may run on; its name is the argument."""
 
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
         """Return how many packs of a sweep run at once at most; ``say`` is told of waiting.

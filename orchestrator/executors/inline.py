@@ -1,14 +1,14 @@
 """Packs one after another in this process: no cluster, no other process."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from kd_models.training.malloc import keep_freed_memory
 from kd_models.world import World
 from orchestrator.console import Say
-from orchestrator.executors.base import ExecutorError, Listener, Work, last_line_of
+from orchestrator.executors.base import ExecutorError, Listener, Reply, T, Work, last_line_of
 from orchestrator.executors.dispatcher import Dispatcher
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
@@ -27,6 +27,14 @@ class InlineExecutor:
 
     def stop(self) -> None:
         """Give nothing back."""
+
+    def check_room(self, spec: SweepSpec) -> int:
+        """Return 1; raises as :meth:`concurrent_packs`."""
+        return self.concurrent_packs(spec, lambda line: None)
+
+    def ask_machines(self, question: Callable[[str], T]) -> list[Reply[T]]:
+        """Return nothing: there is this process alone."""
+        return []
 
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
         """Return 1.

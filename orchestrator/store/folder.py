@@ -64,6 +64,17 @@ class FolderObjects:
                 os.replace(unfinished, path)
         return True
 
+    def has_conditions(self) -> bool:
+        """Try whether the file system has links; see ``Objects``."""
+        probe = f"probes/{uuid4().hex}"
+        with self._written(self.root / probe, b"") as unfinished:
+            try:
+                os.link(unfinished, self.root / probe)
+            except OSError:
+                return False
+        self.delete(probe)
+        return True
+
     def get(self, name: str) -> bytes:
         """Return a file's bytes; see ``Objects``."""
         try:

@@ -42,6 +42,12 @@ class Objects(Protocol):
         Of several writers one writes. A bucket whose endpoint ignores conditions may let several.
         """
 
+    def has_conditions(self) -> bool:
+        """Return whether :meth:`put_new` lets one of several writers write, and no more.
+
+        It is tried out, with a name of its own.
+        """
+
     def get(self, name: str) -> bytes:
         """Return what is there.
 

@@ -22,6 +22,7 @@ _LISTED_FROM = 200
 """from so many names on, all are listed (a thousand a request) rather than asked for one by one"""
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _TAKEN = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+_UNCONDITIONAL = ("501", "NotImplemented")
 
 _REMEDIES = {
     "NoSuchBucket": "make the bucket, or name another in storage.root",
@@ -58,6 +59,11 @@ class S3Objects:
     def uri(self) -> str:
         """Return ``s3://bucket/prefix``."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def endpoint_url(self) -> str:
+        """Return the URL of the server."""
+        return str(self._client.meta.endpoint_url)
 
     @cached_property
     def _client(self) -> "BaseClient":
@@ -116,10 +122,24 @@ class S3Objects:
         except _Refused as refused:
             if refused.code in _TAKEN:
                 return False
-            if refused.code not in ("501", "NotImplemented"):
+            if refused.code not in _UNCONDITIONAL:
                 raise
             self.put(name, data)
         return True
+
+    def has_conditions(self) -> bool:
+        """Write an object twice under the condition that there is none; see ``Objects``."""
+        probe = f"probes/{uuid4().hex}"
+        self.put(probe, b"first")
+        try:
+            self._ask("written", probe, self._client.put_object, Body=b"second", IfNoneMatch="*")
+        except _Refused as refused:
+            if refused.code not in _UNCONDITIONAL and refused.code not in _TAKEN:
+                raise
+            return refused.code in _TAKEN
+        finally:
+            self.delete(probe)
+        return False
 
     def get(self, name: str) -> bytes:
         """Return an object's bytes; see ``Objects``."""

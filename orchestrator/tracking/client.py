@@ -56,11 +56,24 @@ def connect(uri: str) -> MlflowClient:
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except Exception as error:
+        said = " ".join(str(error).split())
+        remedy = next(
+            (remedy for sign, remedy in _REMEDIES.items() if sign in said),
+            "start a server there, or set storage.tracking_uri or MLFLOW_TRACKING_URI to one",
+        )
         raise TrackingError(
-            f"no MLflow at {uri} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
-            "start a server there, or set storage.tracking_uri or MLFLOW_TRACKING_URI to one"
+            f"no MLflow at {uri} ({type(error).__name__}: {said[:200]}); {remedy}"
         ) from None
     return client
+
+
+_REMEDIES = {
+    "Invalid Host header": "start the server with --allowed-hosts and the host's name",
+    "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+    "MLFLOW_TRACKING_TOKEN",
+    "error code 403": "let this user of MLflow write",
+}
+"""by what an error says"""
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable, Mapping
 
 import ray
-from ray._private.state import state
-from ray.autoscaler.sdk import request_resources
+from ray._private.state import available_resources_per_node, state
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError
@@ -17,6 +17,8 @@ _LOOKED_AT_EVERY = 2.0
 """seconds"""
 _MINUTES = 15.0
 """that a cluster is waited for that says how far it may grow"""
+_MOST_ASKED = 100
+"""workers at a time beyond those that are there"""
 
 Node = Mapping[str, float]
 """resources by name"""
@@ -31,7 +33,7 @@ class Capacity:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._asked = 0
+        self._asked: list[PlacementGroup] = []
 
     def now(self) -> int:
         """Return how many trials the nodes that are there hold."""
@@ -44,31 +46,53 @@ class Capacity:
         return max(self.now(), self._at_most(self._grown() // self._resources.workers))
 
     def ask_for(self, trials: int) -> None:
-        """Ask the cluster to grow until it holds so many trials, or to shrink; a hint."""
-        wanted = self._at_most(trials) * self._resources.workers
-        if wanted != self._asked and self._minutes:
-            self._asked = wanted
-            request_resources(bundles=[dict(worker_resources(self._resources))] * wanted)
+        """Ask the cluster to grow until it holds so many trials, or to shrink; a hint.
+
+        Each worker is asked for by a placement group of its own: of a request for all at once that
+        is more than there may ever be, Ray's autoscaler fulfils nothing. They end with this
+        process, however that ends.
+        """
+        missing = 0
+        if self._minutes:
+            missing = (self._at_most(trials) - self.now()) * self._resources.workers
+        # What has been placed was asked for with success, and would keep trials from the place.
+        waiting = [group for group in self._asked if not group.wait(0)]
+        for group in {*self._asked} - {*waiting[: max(missing, 0)]}:
+            remove_placement_group(group)
+        self._asked = waiting[: max(missing, 0)]
+        each = worker_resources(self._resources)
+        # Where there is room, a trial is about to take it.
+        if not _room(available_resources_per_node().values(), each):
+            more = min(missing, _MOST_ASKED) - len(self._asked)
+            self._asked += [placement_group([dict(each)]) for _ in range(more)]
+
+    def check(self) -> int:
+        """Return how many trials the cluster holds now; 0 if none, and it may grow.
+
+        Raises:
+            ExecutorError: it holds none and cannot grow, where Ray would wait for ever.
+        """
+        now = self.now()
+        if not (now or self._minutes):
+            self._refuse()
+        return now
 
     def wait(self, say: Say) -> None:
         """Wait until the cluster holds a trial, if it may grow.
 
         Raises:
-            ExecutorError: it does not, or not in time; said at once where it cannot grow, since Ray
-                would wait for ever.
+            ExecutorError: it does not, or not in time.
         """
-        if self.now():
+        if self.check():
             return
-        if not self._minutes:
-            self._refuse()
         say(
             f"waiting for the cluster to grow, for {self._minutes:g} minutes at most "
             f"(resources.scale_up_minutes): it has {len(_alive())} nodes, and a trial needs "
             f"{self._needs}"
         )
-        self.ask_for(1)
         deadline = time.monotonic() + 60 * self._minutes
         while not self.now():
+            self.ask_for(1)
             if time.monotonic() > deadline:
                 raise ExecutorError(
                     f"the cluster has not grown enough for a trial in {self._minutes:g} minutes "
@@ -76,6 +100,7 @@ class Capacity:
                     "resources.scale_up_minutes gives it more time"
                 )
             time.sleep(_LOOKED_AT_EVERY)
+        self.ask_for(0)
 
     def _at_most(self, trials: int) -> int:
         wanted = self._resources.concurrent_trials

@@ -4,18 +4,21 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import AuthenticationError
 from ray.tune.experiment import Trial
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.console import Say
-from orchestrator.executors.base import ExecutorError, Listener, Work
+from orchestrator.executors.base import ExecutorError, Listener, Reply, T, Work
 from orchestrator.executors.dispatcher import Dispatcher
 from orchestrator.executors.ray_tune.capacity import Capacity
+from orchestrator.executors.ray_tune.nodes import ask_nodes
 from orchestrator.executors.ray_tune.progress_actor import ProgressActor
 from orchestrator.executors.ray_tune.running_trials import RunningTrials
 from orchestrator.executors.ray_tune.searcher import PackSearcher
@@ -60,6 +63,18 @@ class RayTuneExecutor:
                     f"no Ray cluster at {self._address} ({error}); give another --address, or "
                     "none and unset RAY_ADDRESS to start a local Ray"
                 ) from None
+            except AuthenticationError as error:
+                raise ExecutorError(
+                    f"the Ray cluster at {self._address} does not take this token ({error}); set "
+                    "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the "
+                    "cluster's"
+                ) from None
+            except RuntimeError as error:
+                raise ExecutorError(
+                    f"the Ray cluster at {self._address} does not take this process "
+                    f"({' '.join(str(error).split())}); install what requirements.txt pins here "
+                    "and there, with the same Python"
+                ) from None
         else:
             say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
             ray.init(
@@ -74,6 +89,18 @@ class RayTuneExecutor:
         if self._capacity:
             self._capacity.ask_for(0)
         ray.shutdown()
+
+    def check_room(self, spec: SweepSpec) -> int:
+        """Return how many trials the cluster holds now; 0 if none, and it may grow.
+
+        Raises:
+            ExecutorError: it does not hold one, and cannot grow.
+        """
+        return Capacity(spec.resources).check()
+
+    def ask_machines(self, question: Callable[[str], T]) -> list[Reply[T]]:
+        """Ask every node of the cluster."""
+        return ask_nodes(question)
 
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
         """Return how many trials the cluster runs at once when it has grown as far as it may.

@@ -1,0 +1,1 @@
+"""What can be known before a sweep is run: its places, its services, its machines, and its size."""

@@ -1,0 +1,73 @@
+"""MLflow: does it take what a sweep writes, and keep it?"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from orchestrator.doctor.findings import Finding, Look
+from orchestrator.planning.storage import StorageSpec
+from orchestrator.tracking.client import connect, little_patience
+
+_EXPERIMENT = "kd-doctor"
+_CHECK = "mlflow"
+_OTHERWISE = "see what MLflow's server says in its log"
+
+
+def look_at_mlflow(storage: StorageSpec, *, write: bool) -> list[Finding]:
+    """Return whether MLflow answers.
+
+    Args:
+        storage: the sweep's.
+        write: whether to write a run and an artifact to a server, too, and to remove them again.
+    """
+    look = Look(_CHECK)
+
+    def work() -> Iterator[Finding]:
+        uri = storage.mlflow_uri
+        client = connect(uri)
+        if write and uri.startswith("http"):
+            yield from _round_trip(look, client, uri)
+        else:
+            yield look.ok(f"{uri} answers")
+
+    return look.attempt(work, _OTHERWISE)
+
+
+def _round_trip(look: Look, client: MlflowClient, uri: str) -> Iterator[Finding]:
+    with little_patience():
+        try:
+            found = client.get_experiment_by_name(_EXPERIMENT)
+            identity = found.experiment_id if found else client.create_experiment(_EXPERIMENT)
+            run = client.create_run(identity).info.run_id
+        except MlflowException as error:
+            yield look.fault(
+                f"{uri} answers, and takes no run ({_said(error)})", "let this user of MLflow write"
+            )
+            return
+        try:
+            client.log_metric(run, "probe", 1.0)
+            client.log_text(run, "kept", "probe.txt")
+            with TemporaryDirectory() as folder:
+                kept = Path(client.download_artifacts(run, "probe.txt", folder)).read_text("utf-8")
+            if kept != "kept":
+                yield look.fault(f"{uri} gives back other artifacts than were logged", _OTHERWISE)
+                return
+        except Exception as error:  # of the place behind it, each of its own kind
+            yield look.fault(
+                f"{uri} takes runs, and no artifacts ({_said(error)})",
+                "let the server reach what its --artifacts-destination names: its credentials, its "
+                "endpoint (AWS_ENDPOINT_URL or MLFLOW_S3_ENDPOINT_URL), its bucket",
+            )
+            return
+        finally:
+            with contextlib.suppress(MlflowException):
+                client.delete_run(run)
+    yield look.ok(f"{uri}: a run and an artifact were written, read and removed")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
