@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import AuthenticationError
 from ray.tune.experiment import Trial
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -56,24 +56,16 @@ class RayTuneExecutor:
             ExecutorError: there is no cluster at the address.
         """
         if self._address:
+            _check_listens(self._address)
             try:
                 ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError) as error:
-                raise ExecutorError(
-                    f"no Ray cluster at {self._address} ({error}); give another --address, or "
-                    "none and unset RAY_ADDRESS to start a local Ray"
-                ) from None
-            except AuthenticationError as error:
-                raise ExecutorError(
-                    f"the Ray cluster at {self._address} does not take this token ({error}); set "
-                    "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the "
-                    "cluster's"
-                ) from None
-            except RuntimeError as error:
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                # Ray does not tell a token that is refused from a cluster that is not there.
                 raise ExecutorError(
                     f"the Ray cluster at {self._address} does not take this process "
-                    f"({' '.join(str(error).split())}); install what requirements.txt pins here "
-                    "and there, with the same Python"
+                    f"({' '.join(str(error).split())}); set RAY_AUTH_MODE=token, and "
+                    "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token, use its "
+                    "versions of Ray and Python, or unset RAY_ADDRESS to start a local Ray"
                 ) from None
         else:
             say("starting a local Ray (give --address or RAY_ADDRESS to use a cluster)")
@@ -122,6 +114,27 @@ class RayTuneExecutor:
             _run(schedule, dispatcher, work, listener, capacity)
         if not schedule.over:
             raise KeyboardInterrupt  # Tune took it for itself, and ended well
+
+
+def _check_listens(address: str) -> None:
+    """Check that something takes connections there; Ray would try for minutes.
+
+    Args:
+        address: as Ray takes it; nothing is known of one that is not HOST:PORT.
+
+    Raises:
+        ExecutorError: nothing does.
+    """
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ExecutorError(
+            f"no Ray cluster at {address} ({error}); give another --address, or none and unset "
+            "RAY_ADDRESS to start a local Ray"
+        ) from None
 
 
 def _run(
