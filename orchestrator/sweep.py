@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.console import Say
+from orchestrator.doctor.examine import quick_look
+from orchestrator.doctor.findings import check
 from orchestrator.executors.base import Executor, Work
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.prepare import Prepared, prepare
@@ -17,7 +19,6 @@ from orchestrator.store.record import damaged_stages
 from orchestrator.store.stages import Store
 from orchestrator.sweep_listener import SweepListener
 from orchestrator.tracking.background import BackgroundTracker
-from orchestrator.tracking.client import connect
 from orchestrator.tracking.runs import Tracker
 
 
@@ -68,8 +69,7 @@ def run_sweep(
     """
     began = time.monotonic()
     store = open_store(spec.storage.store_uri, spec.storage.s3)
-    store.check_writable()
-    connect(spec.storage.mlflow_uri)
+    check(quick_look(spec.storage), say)
     prepared = prepare(spec, say, download=True)
     plan = prepared.plan
     finished = store.present(plan.stages)

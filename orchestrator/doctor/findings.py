@@ -6,6 +6,7 @@ from typing import Literal
 
 from kd_models.data import DataError
 from kd_models.methods.base import WeightsError
+from orchestrator.console import Say
 from orchestrator.errors import UserError
 
 DRIVER = "here"
@@ -71,3 +72,23 @@ class Look:
             what, separator, fix = str(error).rpartition("; ")
             found.append(self.fault(what, fix) if separator else self.fault(fix, otherwise))
         return found
+
+
+class Unwell(UserError):
+    """A sweep would fail; the message has every fault, and what to do."""
+
+
+def check(findings: Iterable[Finding], say: Say) -> None:
+    """Tell the warnings among findings.
+
+    Raises:
+        Unwell: there are faults.
+    """
+    faults = []
+    for finding in findings:
+        if finding.level == "warning":
+            say(f"warning: {finding.what}; {finding.fix}")
+        elif finding.level == "fault":
+            faults.append(f"{finding.what}; {finding.fix}")
+    if faults:
+        raise Unwell("\n".join(faults))

@@ -66,7 +66,7 @@ class FolderObjects:
 
     def has_conditions(self) -> bool:
         """Try whether the file system has links; see ``Objects``."""
-        probe = f"probes/{uuid4().hex}"
+        probe = f"probe-{uuid4().hex}"
         with self._written(self.root / probe, b"") as unfinished:
             try:
                 os.link(unfinished, self.root / probe)

@@ -60,7 +60,7 @@ def test_a_sweep_knows_the_settings_that_it_is_given(
     given = re.findall(r"--set (\S+=\S+)", (root / name).read_text())
     assert "resources.gpus_per_worker=1" in given
     spec = read_spec(root / "jobs/sweeps/quickstart.yaml", given)
-    # Ray tells a sweep nowhere how far these may grow, and fulfils nothing of a request for more.
+    # Ray tells a sweep nowhere how far these may grow.
     if name == "ray_cluster.yaml":
         most = load(name)["max_workers"]
     elif name.startswith("infra/kuberay"):

@@ -20,7 +20,7 @@ from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor impor
 )
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
-from ray.core.generated.autoscaler_pb2 import ClusterResourceConstraint
+from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 from ray.core.generated.instance_manager_pb2 import Instance, InstanceUpdateEvent
 from ray.scripts.scripts import start, stop
 
@@ -142,17 +142,16 @@ def test_ec2_knows_all_that_ray_asks_it_for(
 def launched(
     config: Config, machines: int, monitor: CloudResourceMonitor | None = None
 ) -> Mapping[str, int]:
-    """Return what Ray starts when so many workers with a GPU each are asked for."""
+    """Return what Ray starts when a sweep asks for so many workers with a GPU each."""
     monitor = monitor or CloudResourceMonitor()
     autoscaling = AutoscalingConfig(copy.deepcopy(config), skip_content_hash=True)
     worker = ResourceRequestUtil.make({"CPU": 1, "GPU": 1}, [])
-    wanted = ResourceRequestUtil.group_by_count([worker] * machines)
     reply = ResourceDemandScheduler().schedule(
         SchedulingRequest(
             disable_launch_config_check=True,
             node_type_configs=autoscaling.get_node_type_configs(),
             max_num_nodes=autoscaling.get_max_num_nodes(),
-            cluster_resource_constraints=[ClusterResourceConstraint(resource_requests=wanted)],
+            gang_resource_requests=[GangResourceRequest(requests=[worker])] * machines,
             cloud_resource_availabilities=monitor.get_resource_availabilities(),
             recoverable_resource_availabilities=monitor.get_recoverable_resource_availabilities(),
         )
@@ -166,8 +165,8 @@ def test_spot_comes_first_and_on_demand_when_spot_has_all_it_may(config: Config)
     assert launched(config, 10) == {"spot": 8, "on-demand": 2}
 
 
-def test_of_a_request_for_too_much_nothing_is_fulfilled(config: Config) -> None:
-    assert launched(config, 11) == {}
+def test_of_a_request_for_more_than_there_may_be_the_rest_is_fulfilled(config: Config) -> None:
+    assert launched(config, 100) == {"spot": 8, "on-demand": 2}
 
 
 def test_spot_that_ec2_refuses_is_asked_for_again(config: Config) -> None:

@@ -42,8 +42,14 @@ class Capacity:
         return self._at_most(min(for_workers, _room(nodes, TRIAL_RESOURCES)))
 
     def most(self) -> int:
-        """Return how many the cluster holds when it has grown as far as it is known to."""
-        return max(self.now(), self._at_most(self._grown() // self._resources.workers))
+        """Return how many the cluster holds when it has grown as far as it is known to.
+
+        Where Ray does not know how far that is, a given ``resources.concurrent_trials`` says so.
+        """
+        grown, wanted = self._grown() // self._resources.workers, self._resources.concurrent_trials
+        if not grown and self._minutes and wanted != "auto":
+            return wanted
+        return max(self.now(), self._at_most(grown))
 
     def ask_for(self, trials: int) -> None:
         """Ask the cluster to grow until it holds so many trials, or to shrink; a hint.
