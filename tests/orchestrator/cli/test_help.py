@@ -15,6 +15,7 @@ JOBS = Path(__file__).parents[3] / "jobs"
 
 MENTIONED = {
     "sweep": ["FILE", "--set", "--address", "--executor", "--dry-run", "--json", "inline"],
+    "doctor": ["FILE", "--set", "--address", "--executor", "--json", "fail"],
     "profile": ["--method", "--dataset", "--set", "--json"],
     "choose": ["SWEEP", "--max-params", "--max-flops", "--tracking-uri", "--json", "champion"],
     "download": ["MODEL", "DEST", "--tracking-uri", "--json", "NAME@alias", "NAME/version"],
@@ -22,6 +23,7 @@ MENTIONED = {
 }
 REQUIRED = {
     "sweep": "FILE",
+    "doctor": "FILE",
     "profile": "--dataset",
     "choose": "SWEEP",
     "download": "MODEL",
