@@ -9,6 +9,7 @@ import orchestrator
 
 ROOMS = [
     "kd_models.names",
+    "kd_models.threads",
     "kd_models.values",
     "kd_models.world",
     "kd_models.recipe",

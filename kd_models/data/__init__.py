@@ -1,5 +1,6 @@
 """Datasets for novelty detection: a row for each, loaders, and the one-class task."""
 
+from kd_models.data.convert_ahead import convert_ahead
 from kd_models.data.datasets import DATASETS, dataset_row, resolve_class
 from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
 from kd_models.data.image_files import ImageFiles, deep_images, image_paths
@@ -35,6 +36,7 @@ __all__ = [
     "Split",
     "UnreadableImage",
     "check_learnable",
+    "convert_ahead",
     "dataset_row",
     "deep_images",
     "highest",

@@ -20,6 +20,7 @@ from kd_models.data.read_image import (
     read_bytes,
 )
 from kd_models.names import printable, shown
+from kd_models.threads import cores, in_threads, told
 
 T = TypeVar("T")
 
@@ -148,8 +149,15 @@ def read_folder(
         name = path.relative_to(root).as_posix()
         return ImageFile(name, hashlib.sha256(content).digest(), raw.size, raw.levels)
 
-    found = [readable(root, name, options, skipped, look_at) for name in names]
-    files = [file for file in found if file is not None]
+    def read(name: str) -> tuple[ImageFile | None, list[str]]:
+        left_out: list[str] = []
+        return readable(root, name, options, left_out, look_at), left_out
+
+    files: list[ImageFile] = []
+    what = f"{printable(part)}: images read"
+    for file, left_out in told(in_threads(read, names, cores()), len(names), what, options.tell):
+        files += [] if file is None else [file]
+        skipped += left_out
     if not files:
         raise DataError(
             f"none of the {len(names)} images in {shown(folder)} can be read; "

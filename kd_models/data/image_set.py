@@ -6,12 +6,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from kd_models.data.converted import ConvertedImages, ConvertedMasks
 from kd_models.data.errors import DataError
 from kd_models.data.mask_files import MaskFiles
 from kd_models.data.options import LoadOptions
 
-Images = Tensor | Sequence[Tensor]
-"""Raw images, uint8: a tensor (N, C, H, W), or several (C, H, W) if sizes differ; C is 1 or 3."""
+Images = Tensor | Sequence[Tensor] | ConvertedImages
+"""Raw images, uint8: a tensor (N, C, H, W), or several (C, H, W) if sizes differ; C is 1 or 3. Or
+images that were converted already."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Splits:
     test_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
     test_defects: Tensor | None = None
-    masks: MaskFiles | None = None
+    masks: MaskFiles | ConvertedMasks | None = None
     class_fingerprints: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
     depths: Mapping[str, int | None] | None = None
@@ -90,7 +92,7 @@ class ImageSet:
     test_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
     test_defects: Tensor | None = None
-    masks: MaskFiles | None = None
+    masks: MaskFiles | ConvertedMasks | None = None
     class_fingerprints: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
     depths: Mapping[str, int | None] | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kd_models.data.converted import ConvertedImages
 from kd_models.data.datasets import resolve_class
 from kd_models.data.errors import DataError
 from kd_models.data.image_files import ImageFiles
@@ -144,6 +145,8 @@ def _novel(image_set: ImageSet, key: str, labels: Tensor) -> Tensor:
 
 
 def _all_constant(images: Images) -> bool:
+    if isinstance(images, ConvertedImages):
+        return False  # or they would not have come so far
     if isinstance(images, ImageFiles):
         return all(file.levels is not None and file.levels.constant for file in images.files)
     # This almost always ends at the first image.
@@ -165,9 +168,10 @@ def _select(images: Images, chosen: Tensor) -> Images:
         return images
     if isinstance(images, Tensor):
         return images[chosen]
-    # Photographs stay in a sequence that reads them one by one.
     indices = _indices(chosen)
-    return images.take(indices) if isinstance(images, ImageFiles) else [images[i] for i in indices]
+    if isinstance(images, ImageFiles | ConvertedImages):
+        return images.take(indices)  # read when they are asked for
+    return [images[index] for index in indices]
 
 
 def _indices(chosen: Tensor) -> list[int]:

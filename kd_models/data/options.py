@@ -1,5 +1,6 @@
 """Options of the loaders of datasets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,7 @@ class LoadOptions:
         depth: the bits in use of images with 16 bits a sample; None for those that the training
             images of the class have in use.
         max_megapixels: larger images cannot be read.
+        tell: told now and then how far the reading of many files is.
     """
 
     unreadable: Unreadable = "stop"
@@ -28,3 +30,4 @@ class LoadOptions:
     classes: tuple[str, ...] | None = None
     depth: int | None = None
     max_megapixels: float = MAX_MEGAPIXELS
+    tell: Callable[[str], None] = lambda line: None

@@ -3,14 +3,18 @@
 Shapes: N images, C channels, H x W as stored, S x S as wanted.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kd_models.data.converted import ConvertedImages, ConvertedMasks
 from kd_models.data.errors import DataError
+from kd_models.data.image_files import ImageFiles
 from kd_models.data.image_set import Images
+from kd_models.threads import cores, in_threads
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
 _CHUNK_VALUES = 1 << 23
@@ -25,7 +29,8 @@ def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
     sequence reads its images only when asked.
 
     Args:
-        images: uint8, (N, C, H, W) or a sequence of (C, H, W), C 1 or 3.
+        images: uint8, (N, C, H, W) or a sequence of (C, H, W), C 1 or 3; or images that were
+            converted to this already.
         image_size: S, in pixels.
         channels: 1 or 3.
 
@@ -37,6 +42,8 @@ def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
         raise DataError(f"channels is {channels}; the networks take 1 (grey) or 3 (RGB)")
     if image_size < 1:
         raise DataError(f"image_size is {image_size}; expected at least 1")
+    if isinstance(images, ConvertedImages):
+        return images.tensor(image_size, channels)
     result = torch.empty(len(images), channels, image_size, image_size)
     if isinstance(images, Tensor):
         if images.ndim != 4:
@@ -47,27 +54,49 @@ def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
                 images[start : start + step], image_size, channels
             )
     else:
-        for index in range(len(images)):
-            image = images[index]
+        sequence = images
+
+        def convert(index: int) -> None:
+            image = sequence[index]
             if image.ndim != 3:
                 raise DataError(f"an image has shape {tuple(image.shape)}; expected (C, H, W)")
             result[index] = _convert(image[None], image_size, channels)[0]
+
+        deque(in_threads(convert, range(len(images)), _threads_for(images)), maxlen=0)
     return result
 
 
-def to_model_masks(masks: Sequence[Tensor | None], *, image_size: int) -> tuple[Tensor, Tensor]:
+def _threads_for(images: Sequence[Tensor]) -> int:
+    """Return how many photographs to decode at once; other sequences are in memory already."""
+    if not isinstance(images, ImageFiles):
+        return 1
+    pixels = max((file.size[0] * file.size[1] for file in images.files), default=1)
+    return max(1, min(cores(), _DECODED_BYTES // (pixels * _BYTES_A_PIXEL)))
+
+
+_DECODED_BYTES = 2 << 30
+"""of memory for photographs at full size"""
+_BYTES_A_PIXEL = 3 * (1 + 4 + 4)
+"""of one that is decoded, as float, and on its way to another size"""
+
+
+def to_model_masks(
+    masks: Sequence[Tensor | None] | ConvertedMasks, *, image_size: int
+) -> tuple[Tensor, Tensor]:
     """Resize masks like their images, to exactly S x S.
 
     Each pixel takes the value of the mask's pixel in which its centre lies ("nearest-exact"). If
     all marks of a mask lie between those centres, each pixel with a mark in it is marked.
 
     Args:
-        masks: bool (H, W) each, or None where there is none.
+        masks: bool (H, W) each, or None where there is none; or masks converted already.
         image_size: S, in pixels.
 
     Returns:
         The masks, bool (N, S, S), all False where there is none; and where there is one, bool (N,).
     """
+    if isinstance(masks, ConvertedMasks):
+        return masks.tensors(image_size)
     result = torch.zeros(len(masks), image_size, image_size, dtype=torch.bool)
     known = torch.zeros(len(masks), dtype=torch.bool)
     for index in range(len(masks)):

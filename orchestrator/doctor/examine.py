@@ -95,7 +95,7 @@ def _look_at_data(spec: SweepSpec) -> tuple[list[Finding], int]:
 
     def work() -> Iterator[Finding]:
         prepared = prepare(spec, said.append, download=False)
-        sizes.extend(map(_bytes_of, prepared.images.values()))
+        sizes.extend(_bytes_of(each, prepared.plan) for each in prepared.images.values())
         yield look.ok(_plan_in_words(prepared.plan))
 
     found = look.attempt(work, "put the data where the sweep file says")
@@ -103,9 +103,15 @@ def _look_at_data(spec: SweepSpec) -> tuple[list[Finding], int]:
     return [*notes, *found], sum(sizes)
 
 
-def _bytes_of(images: ImageSet) -> int:
+def _bytes_of(images: ImageSet, plan: Plan) -> int:
+    """Return how much of a dataset travels: photographs do as networks take them."""
+    stages = [stage for stage in plan.stages.values() if stage.dataset == images.name]
+    shapes = {(stage.image_size, stage.step.detector.channels) for stage in stages}
+    converted = sum(4 * channels * size * size for size, channels in shapes)
     splits = (images.train.images, images.test.images)
-    return sum(split.nbytes for split in splits if isinstance(split, Tensor))
+    return sum(
+        split.nbytes if isinstance(split, Tensor) else len(split) * converted for split in splits
+    )
 
 
 def _plan_in_words(plan: Plan) -> str:

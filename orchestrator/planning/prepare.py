@@ -107,6 +107,7 @@ def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
         download=download,
         classes=classes,
         max_megapixels=spec.max_megapixels,
+        tell=say,
     )
     images = load(name, spec.storage.data_path, options)
     tell_of_files(images, say)

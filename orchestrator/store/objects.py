@@ -1,9 +1,9 @@
 """What a place for named bytes does, be it a folder or a bucket."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from kd_models.threads import in_threads
 from orchestrator.errors import UserError
 
 T = TypeVar("T")
@@ -68,7 +68,4 @@ class Objects(Protocol):
 def in_parallel(ask: Callable[[str], T], names: Iterable[str]) -> list[tuple[str, T]]:
     """Return each name with what ``ask`` returns for it, asked several at a time."""
     every = list(names)
-    if len(every) < 2:
-        return [(name, ask(name)) for name in every]
-    with ThreadPoolExecutor(min(AT_ONCE, len(every))) as pool:
-        return list(zip(every, pool.map(ask, every), strict=True))
+    return list(zip(every, in_threads(ask, every, AT_ONCE), strict=True))

@@ -14,6 +14,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from kd_models.data import convert_ahead
 from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError, Listener, Reply, T, Work
 from orchestrator.executors.dispatcher import Dispatcher
@@ -24,6 +25,7 @@ from orchestrator.executors.ray_tune.running_trials import RunningTrials
 from orchestrator.executors.ray_tune.searcher import PackSearcher
 from orchestrator.executors.ray_tune.trial import (
     TRIAL_RESOURCES,
+    SharedArray,
     SharedDatasets,
     SharedStages,
     SharedWeights,
@@ -116,6 +118,23 @@ class RayTuneExecutor:
             raise KeyboardInterrupt  # Tune took it for itself, and ended well
 
 
+def _share(work: Work, schedule: Schedule, listener: Listener) -> SharedDatasets:
+    """Put the datasets where every machine finds them; photographs as their networks take them."""
+    stages = [stage for pack in schedule.packs for stage in pack.stages]
+    references = {}
+    for name, images in work.images.items():
+        own = [stage for stage in stages if stage.dataset == name]
+        converted = convert_ahead(
+            images,
+            {(stage.image_size, stage.step.detector.channels) for stage in own},
+            {stage.normal_class for stage in own},
+            keep=lambda array: SharedArray(ray.put(array)),
+            tell=listener.said,
+        )
+        references[name] = ray.put(converted)
+    return SharedDatasets(references)
+
+
 def _check_listens(address: str) -> None:
     """Check that something takes connections there; Ray would try for minutes.
 
@@ -159,7 +178,7 @@ def _run(
         ),
         run_context=replace(
             work.context(),
-            images=SharedDatasets({i.name: ray.put(i) for i in work.images.values()}),
+            images=_share(work, schedule, listener),
             read_pretrained=SharedWeights(ray.put(work.pretrained)) if work.pretrained else None,
         ),
         resources=work.spec.resources,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
+from numpy.typing import NDArray
 
 from kd_models.data import ImageSet
 from kd_models.methods.base import StateDict
@@ -56,6 +57,17 @@ class SharedDatasets:
     def __call__(self, name: str) -> ImageSet:
         """Return a dataset by name."""
         return ray.get(self.references[name])
+
+
+@dataclass(frozen=True)
+class SharedArray:
+    """An array in Ray's object store, which spills to the disk what its memory does not hold."""
+
+    reference: "ray.ObjectRef[NDArray[Any]]"
+
+    def __call__(self) -> NDArray[Any]:
+        """Return the array; it must not be written to."""
+        return ray.get(self.reference)
 
 
 @dataclass(frozen=True)
