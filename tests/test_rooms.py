@@ -20,6 +20,7 @@ ROOMS = [
     "kd_models.package",
     "orchestrator.errors",
     "orchestrator.console",
+    "orchestrator.s3_client",
     "orchestrator.planning",
     "orchestrator.store",
     "orchestrator.running",

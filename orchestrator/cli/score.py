@@ -32,6 +32,7 @@ from kd_models.names import printable, shortened, shown
 from kd_models.package import Package
 from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond
 from orchestrator.console import Say
+from orchestrator.planning.bucket_data import local_name
 from orchestrator.planning.prepare import tell_of_files
 from orchestrator.planning.sweep_file import default_storage
 
@@ -89,8 +90,9 @@ def score(
         )
         if Path(images).exists():
             return _score_files(student, Path(images), reading, heatmaps, say)
-        root = data or default_storage().data_path
-        return _score_dataset(student, images, root, reading, heatmaps, say)
+        storage = default_storage()
+        name = local_name(images, storage, say)
+        return _score_dataset(student, name, data or storage.data_path, reading, heatmaps, say)
 
     respond(work, as_json, debug)
 

@@ -4,7 +4,7 @@ It imports neither Ray nor MLflow, so that a dry run does not wait for them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kd_models.data import (
     DataError,
@@ -21,6 +21,7 @@ from kd_models.methods.registry import method_of
 from kd_models.names import printable
 from kd_models.training.epochs import DataTooSmall, batches_per_epoch
 from orchestrator.console import Say
+from orchestrator.planning.bucket_data import local_name
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.pretrained import read_pretrained
 from orchestrator.planning.spec import SweepSpec
@@ -71,7 +72,11 @@ def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
     if source := spec.settings.pretrained_source:
         try:
             pretrained = read_pretrained(
-                method_of(spec.method), source, spec.storage.data_path, download=download
+                method_of(spec.method),
+                source,
+                spec.storage.data_path,
+                spec.storage.s3,
+                download=download,
             )
             sha256 = pretrained.sha256
         except WeightsMissing as error:
@@ -99,7 +104,8 @@ def tell_of_files(images: ImageSet, say: Say) -> None:
 
 
 def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
-    row = dataset_row(name)
+    local = local_name(name, spec.storage, say)
+    row = dataset_row(local)
     wanted = spec.classes_of(name, tuple(row.classes))
     classes = tuple(dict.fromkeys(resolve_class(row, value) for value in wanted))
     options = LoadOptions(
@@ -109,7 +115,9 @@ def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
         max_megapixels=spec.max_megapixels,
         tell=say,
     )
-    images = load(name, spec.storage.data_path, options)
+    images = load(local, spec.storage.data_path, options)
+    if local != name:
+        images = replace(images, row=replace(images.row, name=name.rstrip("/")))
     tell_of_files(images, say)
     # What would fail in a trial because of the data fails here already, in a dry run too.
     problems = []

@@ -6,10 +6,17 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kd_models.methods.base import Method, PretrainedWeights, WeightsError, WeightsMissing
+from orchestrator.planning.storage import S3Access
+from orchestrator.s3_client import s3_client
 
 
 def read_pretrained(
-    method: Method, source: str, downloads: Path, *, download: bool = True
+    method: Method,
+    source: str,
+    downloads: Path,
+    access: S3Access | None = None,
+    *,
+    download: bool = True,
 ) -> PretrainedWeights:
     """Return the weights that ``source`` names.
 
@@ -18,6 +25,7 @@ def read_pretrained(
         source: what the method itself knows, or ``s3://bucket/key``, ``http(s)://...`` or
             ``file:///...``, which are fetched for it and not kept.
         downloads: the folder that the method's own downloads are kept in.
+        access: how buckets are reached; None for what the environment says.
         download: whether they may be fetched if they are not there.
 
     Raises:
@@ -41,7 +49,7 @@ def read_pretrained(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         try:
-            _fetch(source, file)
+            _fetch(source, file, access or S3Access())
         except Exception as error:  # whatever the network, the address or the permissions are
             raise WeightsError(
                 f"no pretrained weights from {source} ({type(error).__name__}: {error}); give "
@@ -53,12 +61,10 @@ def read_pretrained(
             raise WeightsError(str(error).replace(str(file), source)) from None
 
 
-def _fetch(source: str, file: Path) -> None:
+def _fetch(source: str, file: Path, access: S3Access) -> None:
     uri = urlsplit(source)
     if uri.scheme == "s3":
-        import boto3
-
-        with closing(boto3.client("s3")) as s3:
+        with closing(s3_client(access.endpoint_url, access.region)) as s3:
             s3.download_file(uri.netloc, uri.path.lstrip("/"), str(file))
     else:
         from torch.hub import download_url_to_file

@@ -21,6 +21,7 @@ from kd_models.methods.registry import method_of, methods
 from kd_models.names import encodable, printable
 from kd_models.values import Count, Value, nearest
 from orchestrator.errors import UserError
+from orchestrator.planning.bucket_data import is_in_bucket
 from orchestrator.planning.storage import StorageSpec
 
 Classes = Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)]
@@ -162,7 +163,8 @@ class SweepSpec(Value):
     @classmethod
     def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            dataset_row(name)
+            if not is_in_bucket(name):
+                dataset_row(name)
         return names
 
     @model_validator(mode="after")

@@ -5,11 +5,9 @@ from typing import Protocol, TypeVar
 
 from kd_models.threads import in_threads
 from orchestrator.errors import UserError
+from orchestrator.s3_client import AT_ONCE
 
 T = TypeVar("T")
-
-AT_ONCE = 16
-"""requests at the same time"""
 
 
 class StoreError(UserError):

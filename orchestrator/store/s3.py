@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from orchestrator.store.objects import AT_ONCE, StoreError, in_parallel
+from orchestrator.s3_client import s3_client
+from orchestrator.store.objects import StoreError, in_parallel
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -16,8 +17,6 @@ T = TypeVar("T")
 
 _PART_BYTES = 16 << 20
 """what is larger goes in parts of this size"""
-MOST_TRIES = 6
-"""of a request that fails for no fault of its own"""
 _LISTED_FROM = 200
 """from so many names on, all are listed (a thousand a request) rather than asked for one by one"""
 _MISSING = ("404", "NoSuchKey", "NotFound")
@@ -67,23 +66,7 @@ class S3Objects:
 
     @cached_property
     def _client(self) -> "BaseClient":
-        import boto3
-        from botocore.config import Config
-
-        # A session of its own: the default one is not safe in threads, and keeps credentials.
-        return boto3.Session().client(
-            "s3",
-            endpoint_url=self._endpoint_url,
-            region_name=self._region,
-            config=Config(
-                retries={"max_attempts": MOST_TRIES, "mode": "standard"},
-                connect_timeout=10,
-                max_pool_connections=AT_ONCE,
-                # Some servers refuse the checksums that boto3 adds by default; ours are our own.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        return s3_client(self._endpoint_url, self._region)
 
     def check_writable(self) -> None:
         """Write, read and remove an object; see ``Objects``."""

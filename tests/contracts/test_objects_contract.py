@@ -179,7 +179,7 @@ def test_a_bucket_that_cannot_be_used_says_why(
     environment: dict[str, str],
     message: str,
 ) -> None:
-    monkeypatch.setattr("orchestrator.store.s3.MOST_TRIES", 1)
+    monkeypatch.setattr("orchestrator.s3_client.MOST_TRIES", 1)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=message) as caught:

@@ -72,7 +72,7 @@ def test_only_what_is_used_is_converted(parts: ImageSet) -> None:
     one_class(converted, "linen", image_size=32, channels=3)
     with pytest.raises(DataError, match="was said not to use"):
         one_class(converted, "cloth", image_size=32, channels=3)
-    with pytest.raises(DataError, match="converted for .*, and asked for as 64"):
+    with pytest.raises(DataError, match=r"converted for .*, and asked for as 64"):
         one_class(converted, "linen", image_size=64, channels=3)
     with pytest.raises(DataError, match=r"asked for as \(32, 1\)"):
         one_class(converted, "linen", image_size=32, channels=1)

@@ -1,0 +1,162 @@
+"""Photographs in a bucket, copied once to the machine that runs the sweep."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock
+
+from kd_models.data import DataError
+from kd_models.data.read_image import SUFFIXES
+from kd_models.names import printable
+from kd_models.threads import in_threads, told
+from orchestrator.console import Say
+from orchestrator.planning.storage import StorageSpec
+from orchestrator.s3_client import AT_ONCE, s3_client
+
+_IN_BUCKET = re.compile(r"(folder|mvtec):s3:/")
+_NAME = re.compile(r"(folder|mvtec):s3://([^/\s]+)/(\S.*?)/*")
+_COPIED = ".copied.json"
+"""which objects the files beside it are, by key: their ETag and size"""
+
+
+def is_in_bucket(dataset: str) -> bool:
+    """Return whether a dataset is photographs in a bucket.
+
+    Raises:
+        DataError: it seems to be, and is not spelled as one.
+    """
+    if not _IN_BUCKET.match(dataset):
+        return False
+    if not _NAME.fullmatch(dataset):
+        raise DataError(
+            f"{dataset!r} names no photographs; expected folder:s3://BUCKET/PREFIX or "
+            "mvtec:s3://BUCKET/PREFIX"
+        )
+    return True
+
+
+def local_name(dataset: str, storage: StorageSpec, say: Say) -> str:
+    """Return the name that a dataset has on this machine.
+
+    Photographs in a bucket are copied below the folder of datasets, and what is there already is
+    not copied again; other datasets keep their names.
+
+    Args:
+        dataset: as the sweep file writes it.
+        storage: where datasets are kept, and how buckets are reached.
+        say: told how far it is.
+
+    Raises:
+        DataError: the bucket cannot be read, or there is no image in it.
+    """
+    if not is_in_bucket(dataset):
+        return dataset
+    found = _NAME.fullmatch(dataset)
+    assert found is not None
+    kind, bucket, prefix = found.groups()
+    folder = storage.data_path / "s3" / bucket / prefix
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # another sweep may copy the same
+        _Copy(storage, bucket, prefix, folder).bring_up_to_date(say)
+    return f"{kind}:{folder}"
+
+
+def stays_inside(name: str) -> bool:
+    """Return whether a name, which in a bucket is any text, is that of a file below a folder."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
+
+
+class _Copy:
+    """A folder that holds the images below a prefix of a bucket."""
+
+    def __init__(self, storage: StorageSpec, bucket: str, prefix: str, folder: Path) -> None:
+        self._bucket, self._prefix, self._folder = bucket, f"{prefix}/", folder
+        self._client: Any = s3_client(storage.s3.endpoint_url, storage.s3.region)
+
+    def bring_up_to_date(self, say: Say) -> None:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        where = f"s3://{self._bucket}/{self._prefix}"
+        try:
+            there = self._listed()
+            if not there:
+                raise DataError(
+                    f"{where} has no image; expected images below it, in the tree that "
+                    "docs/sweep-files.md shows"
+                )
+            self._copy(there, where, say)
+        except (ClientError, BotoCoreError, Boto3Error) as error:
+            raise DataError(
+                f"{where} cannot be read ({type(error).__name__}: {error}); check the name, the "
+                "credentials (s3:ListBucket and s3:GetObject), and the endpoint "
+                "(storage.s3.endpoint_url or AWS_ENDPOINT_URL)"
+            ) from None
+
+    def _listed(self) -> dict[str, list[Any]]:
+        """Return ETag and size of every image there is, by its path inside the tree."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix
+        )
+        found: dict[str, list[Any]] = {}
+        for page in pages:
+            for each in page.get("Contents", ()):
+                name = each["Key"].removeprefix(self._prefix)
+                if PurePosixPath(name).suffix.lower() not in SUFFIXES:
+                    continue
+                if not stays_inside(name):
+                    raise DataError(
+                        f"s3://{self._bucket}/{printable(each['Key'])} can be no file's name; "
+                        "rename the object"
+                    )
+                found[name] = [each["ETag"], each["Size"]]
+        return found
+
+    def _copy(self, there: Mapping[str, list[Any]], where: str, say: Say) -> None:
+        index = self._folder / _COPIED
+        try:
+            before = json.loads(index.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            before = {}
+        here = {
+            name: entry
+            for name, entry in before.items()
+            if name in there and entry == there[name] and self._size(name) == entry[1]
+        }
+        # First, so that nothing that is replaced or removed is taken for what it was.
+        self._write(index, here)
+        for name in before.keys() - there.keys():
+            (self._folder / name).unlink(missing_ok=True)
+        missing = [name for name in there if name not in here]
+        if missing:
+            size = sum(there[name][1] for name in missing)
+            say(f"copying {len(missing):,} images from {where} ({size / 1e6:,.0f} MB)")
+        copied = in_threads(self._fetch, missing, AT_ONCE)
+        for name in told(copied, len(missing), f"{where}: images copied", say):
+            here[name] = there[name]
+        self._write(index, here)
+
+    def _fetch(self, name: str) -> str:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        self._client.download_file(self._bucket, f"{self._prefix}{name}", str(unfinished))
+        os.replace(unfinished, path)
+        return name
+
+    def _size(self, name: str) -> int | None:
+        try:
+            return (self._folder / name).stat().st_size
+        except OSError:
+            return None
+
+    @staticmethod
+    def _write(index: Path, copied: Mapping[str, list[Any]]) -> None:
+        unfinished = index.with_name(f"{index.name}.unfinished")
+        unfinished.write_text(json.dumps(copied), encoding="utf-8")
+        os.replace(unfinished, index)
