@@ -1,7 +1,7 @@
 # make sweep   install everything and run the quickstart sweep
 # make test    install everything and run the tests
 # make test-fast what starts neither Ray nor a server nor another program: about 80 seconds on two cores
-# make test-long   what takes longer than CI may: four sweeps at once on a new home, five times
+# make test-long   what takes longer than CI may: four sweeps at once on a new home, machines killed ten times
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
 # make stack   start a cluster on this machine: S3, PostgreSQL, MLflow, Ray with two workers (stack-down stops it)
@@ -39,6 +39,7 @@ test-fast: install
 
 test-long: install
 	KD_TEST_SWEEPS=4 KD_TEST_ROUNDS=5 $(BIN)/python -m pytest tests/cluster/test_neighbours.py
+	KD_TEST_ROUNDS=10 $(BIN)/python -m pytest tests/cluster/test_stack.py -k killed
 
 check: install format lint types test
 
@@ -78,7 +79,7 @@ $(PEERS)/.installed: $(VENV)/.installed
 	$(PEERS)/bin/python -m pip install --quiet --constraint requirements.txt anomalib==2.7.0
 	touch $@
 
-CASES ?= student_rate teacher_rate distil_epoch sweep trial dry_run scaling
+CASES ?= student_rate teacher_rate distil_epoch sweep trial dry_run scaling store
 bench: install $(PEERS)/.installed
 	@for case in $(CASES); do KD_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python -m benchmarks.$$case || exit 1; done
 

@@ -52,7 +52,8 @@ class Dispatcher:
         try:
             return self._next()
         except StoreError as error:
-            self._say_once("the store", f"warning: {error}; trying again")
+            minute = int(time.monotonic() / 60)  # it may be away for good, and then is said so
+            self._say_once(f"the store {minute}", f"warning: {error}; trying again")
             return None
 
     def _next(self) -> Pack | None:

@@ -13,8 +13,10 @@ from kd_models.evaluation.localisation import Shown
 from kd_models.evaluation.metrics import Evaluation, evaluate
 from kd_models.evaluation.protocol import EvaluationProtocol, holdout_split
 from kd_models.methods.base import Detector, StateDict
+from kd_models.threads import in_threads
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Candidate, Stage
+from orchestrator.s3_client import AT_ONCE
 from orchestrator.store.record import (
     History,
     ScoredSplit,
@@ -115,7 +117,14 @@ def collect(
         failed: as in Schedule.
         skipped: as in Schedule.
     """
-    return [candidate_result(plan, c, store, failed, skipped) for c in plan.candidates]
+    # Latency is measured where nothing else runs.
+    for candidate in plan.candidates:
+        cost_of(plan.stages[candidate.key])
+
+    def result(candidate: Candidate) -> CandidateResult:
+        return candidate_result(plan, candidate, store, failed, skipped)
+
+    return list(in_threads(result, plan.candidates, AT_ONCE))
 
 
 def candidate_result(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -21,8 +22,9 @@ from mlflow import MlflowClient
 from infra.local.ray_nodes import start_worker
 from infra.local.services import Service
 from infra.local.stack import BUCKET, Stack
-from orchestrator.store import open_objects
+from orchestrator.store import open_objects, open_store
 from orchestrator.store.objects import Objects
+from orchestrator.store.record import HISTORY
 
 pytestmark = [
     pytest.mark.cluster,
@@ -62,8 +64,13 @@ class Cluster:
     def objects(self) -> Objects:
         return open_objects(self.stack.environment()["KD_HOME"])
 
-    def submit(self, spec: Mapping[str, Any]) -> "subprocess.Popen[str]":
-        """Submit a sweep as a Ray job, from a copy of the project that holds its file."""
+    def submit(
+        self, spec: Mapping[str, Any], log: str = "", job: str = ""
+    ) -> "subprocess.Popen[str]":
+        """Submit a sweep as a Ray job, from a copy of the project that holds its file.
+
+        What it tells goes to ``log``, by default named after the sweep; ``job`` is the job's name.
+        """
         project = self.folder / "project"
         for room in ("orchestrator", "kd_models", "jobs"):
             shutil.copytree(
@@ -74,12 +81,13 @@ class Cluster:
             )
         file = project / f"{spec['name']}.yaml"
         file.write_text(yaml.safe_dump(dict(spec)))
-        job = [str(BIN / "ray"), "job", "submit", "--working-dir", str(project), "--"]
-        with (self.folder / f"{spec['name']}.log").open("w") as log:
+        submit = [str(BIN / "ray"), "job", "submit", "--working-dir", str(project)]
+        submit += ["--submission-id", job] if job else []
+        with (self.folder / f"{log or spec['name']}.log").open("w") as output:
             return subprocess.Popen(
-                [*job, "python", "jobs/sweep.py", file.name],
+                [*submit, "--", "python", "jobs/sweep.py", file.name],
                 env=self.environment,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
@@ -204,6 +212,75 @@ def test_a_node_that_is_killed_and_one_that_joins_change_nothing(
     assert "3 stages trained, 0 reused" in cluster.log(name)
     cluster.check_runs(name, stages=3)
     assert not list(cluster.objects.names("checkpoints/"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("begun", ["at once", "in mid-stage"])
+def test_two_sweeps_train_every_stage_once(cluster: Cluster, begun: str) -> None:
+    late = begun == "in mid-stage"
+    name = "late" if late else "twins"
+    spec = {**SPEC, "name": name, "seeds": [20 if late else 21]}
+    first = cluster.submit(spec, f"{name}-1")
+    if late:
+        wait_for(lambda: any(cluster.objects.names("checkpoints/")), first, cluster, f"{name}-1")
+    second = cluster.submit(spec, f"{name}-2")
+    assert first.wait(400) == 0, cluster.log(f"{name}-1")
+    assert second.wait(400) == 0, cluster.log(f"{name}-2")
+    logs = [cluster.log(f"{name}-{number}") for number in (1, 2)]
+    trained = [int(re.findall(r"(\d+) stages trained", log)[-1]) for log in logs]
+    assert sum(trained) == 3, logs
+    assert any("waiting for process" in log for log in logs), logs
+    cluster.check_runs(name, stages=3)
+
+
+@pytest.mark.timeout(600)
+def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> None:
+    spec = {**SPEC, "name": "repacked", "structures": ["alone"], "seeds": [0, 1, 2, 3]}
+    spec = {**spec, "student_widths": [[1, 2, 4]]}
+    resources = {"checkpoint_every": 20, "lanes": 4, "concurrent_trials": 1}
+    process = cluster.submit({**spec, "resources": resources}, job="first-half")
+    wait_for(lambda: len(kept(cluster)) == 4, process, cluster, "repacked")
+    stop = [str(BIN / "ray"), "job", "stop", "first-half"]
+    assert subprocess.run(stop, env=cluster.environment).returncode == 0
+    process.wait(60)
+    before = kept(cluster)
+    assert len(before) == 4
+    node = next(node for node in reversed(workers(cluster)) if node.is_running())
+    node.kill()
+    resources = {"checkpoint_every": 20, "lanes": 1}
+    process = cluster.submit({**spec, "resources": resources}, "repacked-2")
+    assert process.wait(500) == 0, cluster.log("repacked-2")
+    assert "4 stages trained, 0 reused" in cluster.log("repacked-2")
+    store = open_store(f"{cluster.stack.environment()['KD_HOME']}/store")
+    for key, rows in before.items():
+        history = json.loads(store.read(key, HISTORY))
+        assert len(history) == 120
+        # Their seconds too: these epochs were not trained again.
+        assert history[: len(rows)] == rows
+    cluster.check_runs("repacked", stages=4)
+
+
+@pytest.mark.timeout(300)
+def test_a_progress_actor_that_dies_is_missed_by_nobody(cluster: Cluster) -> None:
+    process = cluster.submit({**SPEC, "name": "progress", "seeds": [30]})
+    wait_for(lambda: any(cluster.objects.names("checkpoints/")), process, cluster, "progress")
+    actors = [p for p in psutil.process_iter() if "ray::ProgressActor" in " ".join(_command(p))]
+    assert actors
+    for actor in actors:
+        actor.kill()
+    assert process.wait(250) == 0, cluster.log("progress")
+    assert "3 stages trained, 0 reused" in cluster.log("progress")
+    cluster.check_runs("progress", stages=3)
+
+
+def kept(cluster: Cluster) -> dict[str, list[dict[str, float]]]:
+    """Return the epochs that checkpoints hold, by stage key."""
+    names = list(cluster.objects.names("checkpoints/"))
+    headers = [cluster.objects.get(name).partition(b"\n")[0] for name in names]
+    return {
+        name.rpartition("/")[2]: json.loads(header)["history"]
+        for name, header in zip(names, headers, strict=True)
+    }
 
 
 def workers(cluster: Cluster) -> list[Service]:

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-EPOCHS = 160
+EPOCHS = 60
 SPEC: dict[str, Any] = {
     "name": "survival",
     "datasets": ["digits"],
@@ -25,7 +25,7 @@ SPEC: dict[str, Any] = {
     "teacher": {"widths": [4, 8, 16]},
     "training": {"epochs": EPOCHS, "batch_size": 32},
     "evaluation": {"every": EPOCHS // 2},
-    "resources": {"workers": 2, "checkpoint_every": 20, "concurrent_trials": 1},
+    "resources": {"workers": 2, "checkpoint_every": 10, "concurrent_trials": 1},
 }
 
 
