@@ -42,9 +42,9 @@ SPEC: dict[str, Any] = {
     "structures": ["kdgan-2"],
     "student_widths": [[1, 2, 4], [2, 4, 8]],
     "teacher": {"widths": [4, 8, 16]},
-    "training": {"epochs": 120, "batch_size": 32},
-    "evaluation": {"every": 60},
-    "resources": {"checkpoint_every": 20, "lanes": 1},
+    "training": {"epochs": 60, "batch_size": 32},
+    "evaluation": {"every": 30},
+    "resources": {"checkpoint_every": 10, "lanes": 1},
 }
 
 
@@ -237,7 +237,7 @@ def test_two_sweeps_train_every_stage_once(cluster: Cluster, begun: str) -> None
 def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> None:
     spec = {**SPEC, "name": "repacked", "structures": ["alone"], "seeds": [0, 1, 2, 3]}
     spec = {**spec, "student_widths": [[1, 2, 4]]}
-    resources = {"checkpoint_every": 20, "lanes": 4, "concurrent_trials": 1}
+    resources = {"checkpoint_every": 10, "lanes": 4, "concurrent_trials": 1}
     process = cluster.submit({**spec, "resources": resources}, job="first-half")
     wait_for(lambda: len(kept(cluster)) == 4, process, cluster, "repacked")
     stop = [str(BIN / "ray"), "job", "stop", "first-half"]
@@ -247,14 +247,14 @@ def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> Non
     assert len(before) == 4
     node = next(node for node in reversed(workers(cluster)) if node.is_running())
     node.kill()
-    resources = {"checkpoint_every": 20, "lanes": 1}
+    resources = {"checkpoint_every": 10, "lanes": 1}
     process = cluster.submit({**spec, "resources": resources}, "repacked-2")
     assert process.wait(500) == 0, cluster.log("repacked-2")
     assert "4 stages trained, 0 reused" in cluster.log("repacked-2")
     store = open_store(f"{cluster.stack.environment()['KD_HOME']}/store")
     for key, rows in before.items():
         history = json.loads(store.read(key, HISTORY))
-        assert len(history) == 120
+        assert len(history) == 60
         # Their seconds too: these epochs were not trained again.
         assert history[: len(rows)] == rows
     cluster.check_runs("repacked", stages=4)
