@@ -35,7 +35,7 @@ def examine(spec: SweepSpec, executor: Executor, say: Say) -> Iterator[Finding]:
     places = look_at_places(spec.storage, large=True)
     yield from places
     yield from look_at_mlflow(spec.storage, write=True)
-    data, size = _look_at_data(spec)
+    data, size = _look_at_data(spec, say)
     yield from data
     yield from Look("upload").attempt(lambda: look_at_upload(Path.cwd()), "")
     look = Look("cluster")
@@ -89,17 +89,23 @@ def _ahead(reply: Reply[Machine], there: float) -> float:
     return max(there - reply.answered, 0.0) or min(there - reply.asked, 0.0)
 
 
-def _look_at_data(spec: SweepSpec) -> tuple[list[Finding], int]:
-    """Return what is found of the datasets, and how many bytes they have."""
-    look, said, sizes = Look("data"), list[str](), list[int]()
+def _look_at_data(spec: SweepSpec, say: Say) -> tuple[list[Finding], int]:
+    """Return what is found of the datasets, and how many bytes of them travel."""
+    look, notes, sizes = Look("data"), list[Finding](), list[int]()
+
+    def tell(line: str) -> None:
+        what = line.removeprefix("warning: ")
+        if what == line:
+            say(line)
+        else:
+            notes.append(look.warning(what, "see that it is meant"))
 
     def work() -> Iterator[Finding]:
-        prepared = prepare(spec, said.append, download=False)
+        prepared = prepare(spec, tell, download=False)
         sizes.extend(_bytes_of(each, prepared.plan) for each in prepared.images.values())
         yield look.ok(_plan_in_words(prepared.plan))
 
     found = look.attempt(work, "put the data where the sweep file says")
-    notes = [look.warning(line.removeprefix("warning: "), "see that it is meant") for line in said]
     return [*notes, *found], sum(sizes)
 
 
