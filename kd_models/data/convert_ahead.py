@@ -1,5 +1,6 @@
 """Photographs converted for networks before they travel: their files stay where they are."""
 
+import itertools
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
@@ -110,12 +111,10 @@ class _Converter:
         indices = torch.nonzero(used).flatten().tolist()
         step = max(1, self._block_bytes // row_bytes)
         parts = [indices[start : start + step] for start in range(0, len(indices), step)]
-        blocks, starts = [], [0]
-        for each in told(
-            parts, len(parts), f"{self._name}: converted blocks of {what}", self._tell
-        ):
-            blocks.append(self._keep(part(each)))
-            starts.append(starts[-1] + len(each))
+        converted = (self._keep(part(each)) for each in parts)
+        progress = f"{self._name}: blocks of {what} converted"
+        blocks = tuple(told(converted, len(parts), progress, self._tell))
+        starts = (0, *itertools.accumulate(map(len, parts)))
         chosen = np.full(len(used), -1, np.int64)
         chosen[indices] = np.arange(len(indices))
-        return Rows(tuple(blocks), tuple(starts), chosen)
+        return Rows(blocks, starts, chosen)

@@ -12,12 +12,15 @@ from torch import Tensor
 from kd_models.data.errors import DataError, UnreadableImage
 from kd_models.data.options import LoadOptions
 from kd_models.data.read_image import (
+    MEMORY,
     SUFFIXES,
     Levels,
+    bytes_of,
     decode,
     depth_in_use,
     highest,
     read_bytes,
+    size_of,
 )
 from kd_models.names import printable, shown
 from kd_models.threads import cores, in_threads, told
@@ -183,7 +186,9 @@ def readable(
     """
     path = root / name
     try:
-        return look_at(read_bytes(path), path)
+        content = read_bytes(path)
+        with MEMORY.holding(bytes_of(size_of(content))):
+            return look_at(content, path)
     except UnreadableImage as error:
         if options.unreadable == "stop":
             raise UnreadableImage(f"{error} (unreadable: skip leaves such files out)") from error

@@ -52,6 +52,13 @@ class MaskFiles(Sequence[Tensor | None]):
         """Return the masks of the images at ``indices``, in that order."""
         return MaskFiles(self._root, [self.sources[index] for index in indices])
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Return the (H, W) of a mask; (0, 0) where there is none."""
+        source = self.sources[index]
+        if source is None:
+            return 0, 0
+        return source.size if isinstance(source, ImageFile) else source
+
     @property
     def has_files(self) -> bool:
         """Return whether there is a mask file for at least one of the images."""

@@ -4,7 +4,7 @@ Shapes: N images, C channels, H x W as stored, S x S as wanted.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from kd_models.data.converted import ConvertedImages, ConvertedMasks
 from kd_models.data.errors import DataError
 from kd_models.data.image_files import ImageFiles
 from kd_models.data.image_set import Images
+from kd_models.data.mask_files import MaskFiles
+from kd_models.data.read_image import MEMORY, bytes_of
 from kd_models.threads import cores, in_threads
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
@@ -62,22 +64,27 @@ def to_model_input(images: Images, *, image_size: int, channels: int) -> Tensor:
                 raise DataError(f"an image has shape {tuple(image.shape)}; expected (C, H, W)")
             result[index] = _convert(image[None], image_size, channels)[0]
 
-        deque(in_threads(convert, range(len(images)), _threads_for(images)), maxlen=0)
+        if isinstance(images, ImageFiles):
+            _for_each_file(convert, [file.size for file in images.files])
+        else:
+            for index in range(len(images)):
+                convert(index)
     return result
 
 
-def _threads_for(images: Sequence[Tensor]) -> int:
-    """Return how many photographs to decode at once; other sequences are in memory already."""
-    if not isinstance(images, ImageFiles):
-        return 1
-    pixels = max((file.size[0] * file.size[1] for file in images.files), default=1)
-    return max(1, min(cores(), _DECODED_BYTES // (pixels * _BYTES_A_PIXEL)))
+def _for_each_file(convert: Callable[[int], None], sizes: Sequence[tuple[int, int]]) -> None:
+    """Convert every image or mask of a sequence, several at a time, within the memory for them."""
 
+    def work(index: int) -> None:
+        torch.set_num_threads(1)  # or each thread would have threads of its own for every core
+        with MEMORY.holding(bytes_of(sizes[index])):
+            convert(index)
 
-_DECODED_BYTES = 2 << 30
-"""of memory for photographs at full size"""
-_BYTES_A_PIXEL = 3 * (1 + 4 + 4)
-"""of one that is decoded, as float, and on its way to another size"""
+    threads = torch.get_num_threads()
+    try:
+        deque(in_threads(work, range(len(sizes)), cores()), maxlen=0)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def to_model_masks(
@@ -99,10 +106,11 @@ def to_model_masks(
         return masks.tensors(image_size)
     result = torch.zeros(len(masks), image_size, image_size, dtype=torch.bool)
     known = torch.zeros(len(masks), dtype=torch.bool)
-    for index in range(len(masks)):
+
+    def convert(index: int) -> None:
         mask = masks[index]
         if mask is None:
-            continue
+            return
         known[index] = True
         wanted, stored = (image_size, image_size), mask[None, None]
         result[index] = functional.interpolate(
@@ -110,6 +118,12 @@ def to_model_masks(
         )[0, 0].bool()
         if mask.any() and not result[index].any():
             result[index] = functional.adaptive_max_pool2d(stored.float(), wanted)[0, 0].bool()
+
+    if isinstance(masks, MaskFiles):
+        _for_each_file(convert, [masks.size(index) for index in range(len(masks))])
+    else:
+        for index in range(len(masks)):
+            convert(index)
     return result, known
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from kd_models.data.errors import UnreadableImage
 from kd_models.names import shown
+from kd_models.threads import MemoryLimit
 
 _FORMATS = (
     "png apng jpg jpeg jpe jfif bmp dib gif tif tiff webp avif jp2 j2k jpx pbm pgm ppm pnm"
@@ -155,6 +156,26 @@ def read_raw(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> Raw
     """
     path = Path(path)
     return decode(read_bytes(path), path, max_megapixels=max_megapixels)
+
+
+MEMORY = MemoryLimit(2 << 30)
+"""for photographs at full size, of all threads together"""
+_BYTES_A_PIXEL = 3 * (1 + 4 + 4)
+"""of one that is decoded, as float, and on its way to another size"""
+
+
+def bytes_of(size: tuple[int, int]) -> int:
+    """Return about how much memory an image of (H, W) pixels takes while it is converted."""
+    return size[0] * size[1] * _BYTES_A_PIXEL
+
+
+def size_of(content: bytes) -> tuple[int, int]:
+    """Return (H, W) as an image's file says; (0, 0) where it cannot be read."""
+    try:
+        with _PILLOWS_LIMIT.lifted(), Image.open(io.BytesIO(content)) as image:
+            return image.height, image.width
+    except Exception:  # whoever decodes it says what is wrong
+        return 0, 0
 
 
 def read_bytes(path: Path) -> bytes:
