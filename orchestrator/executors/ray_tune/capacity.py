@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import ray
 from ray._private.state import available_resources_per_node, state
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from orchestrator.console import Say
 from orchestrator.executors.base import ExecutorError
@@ -18,7 +23,7 @@ _LOOKED_AT_EVERY = 2.0
 _MINUTES = 15.0
 """that a cluster is waited for that says how far it may grow"""
 _MOST_ASKED = 100
-"""workers at a time beyond those that are there"""
+"""trials at a time beyond those that there is room for"""
 
 Node = Mapping[str, float]
 """resources by name"""
@@ -37,9 +42,7 @@ class Capacity:
 
     def now(self) -> int:
         """Return how many trials the nodes that are there hold."""
-        nodes = _alive()
-        for_workers = _room(nodes, worker_resources(self._resources)) // self._resources.workers
-        return self._at_most(min(for_workers, _room(nodes, TRIAL_RESOURCES)))
+        return self._at_most(self._trials_in(_alive()))
 
     def most(self) -> int:
         """Return how many the cluster holds when it has grown as far as it is known to.
@@ -54,23 +57,28 @@ class Capacity:
     def ask_for(self, trials: int) -> None:
         """Ask the cluster to grow until it holds so many trials, or to shrink; a hint.
 
-        Each worker is asked for by a placement group of its own: of a request for all at once that
+        Each trial is asked for by a placement group of its own: of a request for all at once that
         is more than there may ever be, Ray's autoscaler fulfils nothing. They end with this
         process, however that ends.
         """
-        missing = 0
-        if self._minutes:
-            missing = (self._at_most(trials) - self.now()) * self._resources.workers
-        # What has been placed was asked for with success, and would keep trials from the place.
-        waiting = [group for group in self._asked if not group.wait(0)]
-        for group in {*self._asked} - {*waiting[: max(missing, 0)]}:
-            remove_placement_group(group)
-        self._asked = waiting[: max(missing, 0)]
-        each = worker_resources(self._resources)
-        # Where there is room, a trial is about to take it.
-        if not _room(available_resources_per_node().values(), each):
-            more = min(missing, _MOST_ASKED) - len(self._asked)
-            self._asked += [placement_group([dict(each)]) for _ in range(more)]
+        missing = self._missing(trials)
+        # One that has its place would keep a trial from it.
+        waiting = [group for group in self._asked if not _is_placed(group)]
+        kept = waiting[:missing]
+        for group in self._asked:
+            if group not in kept:
+                remove_placement_group(group)
+        bundles = [TRIAL_RESOURCES, *[worker_resources(self._resources)] * self._resources.workers]
+        self._asked = kept + [placement_group(bundles) for _ in range(missing - len(kept))]
+
+    def _missing(self, trials: int) -> int:
+        """Return how many trials to ask for: those that there is no room for, in use or not."""
+        if not self._minutes:
+            return 0
+        missing = self._at_most(trials) - self.now()
+        if missing > 0:
+            missing -= self._trials_in(available_resources_per_node().values())
+        return max(0, min(missing, _MOST_ASKED))
 
     def check(self) -> int:
         """Return how many trials the cluster holds now; 0 if none, and it may grow.
@@ -107,6 +115,12 @@ class Capacity:
                 )
             time.sleep(_LOOKED_AT_EVERY)
         self.ask_for(0)
+
+    def _trials_in(self, nodes: Iterable[Node]) -> int:
+        """Return how many trials have room in these amounts."""
+        nodes = list(nodes)
+        for_workers = _room(nodes, worker_resources(self._resources)) // self._resources.workers
+        return min(for_workers, _room(nodes, TRIAL_RESOURCES))
 
     def _at_most(self, trials: int) -> int:
         wanted = self._resources.concurrent_trials
@@ -155,6 +169,10 @@ class Capacity:
                     f"a trial needs {who} {_words(amounts)}, but the cluster ({len(nodes)} nodes, "
                     f"{has}) holds {room}; {remedy}, or use a larger cluster"
                 )
+
+
+def _is_placed(group: PlacementGroup) -> bool:
+    return bool(placement_group_table(group)["state"] == "CREATED")
 
 
 def _alive() -> list[Node]:

@@ -80,9 +80,11 @@ class RayTuneExecutor:
 
     def stop(self) -> None:
         """Let the cluster shrink again, and disconnect; a local Ray ends."""
-        if self._capacity:
-            self._capacity.ask_for(0)
-        ray.shutdown()
+        try:
+            if self._capacity:
+                self._capacity.ask_for(0)
+        finally:
+            ray.shutdown()
 
     def check_room(self, spec: SweepSpec) -> int:
         """Return how many trials the cluster holds now; 0 if none, and it may grow.
@@ -145,6 +147,7 @@ def _check_listens(address: str) -> None:
         ExecutorError: nothing does.
     """
     host, _, port = address.rpartition("/")[2].rpartition(":")
+    host = host.strip("[]")  # of an IPv6 address
     if not port.isdecimal():
         return
     try:
