@@ -31,11 +31,14 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt pyproject.toml
 sweep: install
 	$(BIN)/kd sweep jobs/sweeps/quickstart.yaml
 
+# Two processes, each with a core of its own.
+IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 test: install
-	$(BIN)/python -m pytest
+	$(IN_PARALLEL) -m "not cluster"
+	$(BIN)/python -m pytest -m cluster
 
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not cluster and not slow"
+	$(IN_PARALLEL) -m "not cluster and not slow"
 
 test-long: install
 	KD_TEST_SWEEPS=4 KD_TEST_ROUNDS=5 $(BIN)/python -m pytest tests/cluster/test_neighbours.py

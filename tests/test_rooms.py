@@ -21,6 +21,7 @@ ROOMS = [
     "orchestrator.errors",
     "orchestrator.console",
     "orchestrator.s3_client",
+    "orchestrator.process_identity",
     "orchestrator.planning",
     "orchestrator.store",
     "orchestrator.running",

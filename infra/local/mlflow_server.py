@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.services import Service, ServiceError, answers, start_service
+from infra.local.services import Service, answers, start_service
 
 _SECONDS_TO_START = 120
 
@@ -60,9 +60,5 @@ def start_mlflow_server(
         },
     )
     server = MlflowServer(service, f"http://127.0.0.1:{port}")
-    try:
-        service.wait_until(lambda: answers(f"{server.uri}/health"), _SECONDS_TO_START)
-    except ServiceError:
-        service.stop()
-        raise
+    service.wait_until(lambda: answers(f"{server.uri}/health"), _SECONDS_TO_START)
     return server

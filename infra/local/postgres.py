@@ -66,17 +66,13 @@ def start_postgres(programs: Path, folder: Path, port: int, password: str) -> Po
         user,
     )
     ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-    try:
-        service.wait_until(lambda: subprocess.run(ready).returncode == 0, _SECONDS_TO_START)
-    except ServiceError:
-        service.stop()
-        raise
+    service.wait_until(lambda: subprocess.run(ready).returncode == 0, _SECONDS_TO_START)
     uri = f"postgresql://{_USER}@127.0.0.1:{port}/postgres"
     return Postgres(service, uri, {"PGPASSWORD": password})
 
 
 def _create(programs: Path, folder: Path, password: str, user: str | None) -> None:
-    folder.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     secret = folder.with_name("postgres-password")
     try:
         secret.touch(mode=0o600)
@@ -84,7 +80,7 @@ def _create(programs: Path, folder: Path, password: str, user: str | None) -> No
         if user is not None:
             shutil.chown(folder, user, user)
             shutil.chown(secret, user, user)
-        created = subprocess.run(
+        subprocess.run(
             [
                 str(programs / "initdb"),
                 *("-D", str(folder), "-U", _USER, "-E", "UTF8", "--no-locale"),
@@ -96,9 +92,13 @@ def _create(programs: Path, folder: Path, password: str, user: str | None) -> No
             cwd="/",
             capture_output=True,
             text=True,
+            check=True,
         )
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError | LookupError | subprocess.SubprocessError):
+            said = getattr(error, "stderr", None) or error
+            raise ServiceError(f"PostgreSQL cannot create its data in {folder}: {said}") from None
+        raise
     finally:
         secret.unlink(missing_ok=True)
-    if created.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise ServiceError(f"PostgreSQL cannot create its data in {folder}: {created.stderr}")

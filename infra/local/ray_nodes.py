@@ -7,7 +7,7 @@ from pathlib import Path
 
 from infra.local import loopback_ray
 from infra.local.loopback_ray import LOOPBACK
-from infra.local.services import Service, ServiceError, start_service
+from infra.local.services import Service, start_service
 
 _SECONDS_TO_START = 90
 
@@ -49,7 +49,7 @@ def _start(
 ) -> Service:
     command = [sys.executable, "-P", loopback_ray.__file__, "start", "--block"]
     node = start_service(
-        f"Ray's node {name}",
+        name,
         [*command, "--node-ip-address=127.0.0.1", *options],
         folder / f"ray-{name}.log",
         {
@@ -58,10 +58,6 @@ def _start(
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # it ends when it is told to
         },
     )
-    try:
-        # It says so when its processes run, and then stays.
-        node.wait_until(lambda: "--block" in node.said(), _SECONDS_TO_START)
-    except ServiceError:
-        node.stop()
-        raise
+    # It says so when its processes run, and then stays.
+    node.wait_until(lambda: "--block" in node.said(), _SECONDS_TO_START)
     return node

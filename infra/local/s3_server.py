@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.services import Service, ServiceError, free_port, start_service
+from infra.local.services import Service, free_port, start_service
 
 _SECONDS_TO_START = 30
 
@@ -76,11 +76,7 @@ def start_s3_server(
     user = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
     service = start_service("the S3 server", command, folder / "weed.log", user)
     server = S3Server(service, f"http://127.0.0.1:{ports[0]}", access_key, secret_key, bucket)
-    try:
-        service.wait_until(lambda: _serves(server), _SECONDS_TO_START)
-    except ServiceError:
-        service.stop()
-        raise
+    service.wait_until(lambda: _serves(server), _SECONDS_TO_START)
     return server
 
 

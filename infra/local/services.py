@@ -15,6 +15,8 @@ from types import MappingProxyType
 
 import psutil
 
+from orchestrator.process_identity import identity_of
+
 _SECONDS_TO_END = 8
 _HIGHEST_PORT = 55_000
 """SeaweedFS answers gRPC at each of its ports plus 10,000"""
@@ -33,20 +35,19 @@ class Service:
 
     Attributes:
         name: for people.
-        pid: its number.
-        created: when it began, in seconds since 1970; a number alone is used again.
+        pid: its number, and that of its session, which it began.
+        identity: which process that is, see :func:`identity_of`.
         log: the file of what it tells.
     """
 
     name: str
     pid: int
-    created: float
+    identity: str
     log: str
 
     def is_running(self) -> bool:
         """Return whether it runs."""
-        process = self._process()
-        return process is not None and process.status() != psutil.STATUS_ZOMBIE
+        return identity_of(self.pid) == self.identity
 
     def kill(self) -> None:
         """End it and all it started as a machine does that is taken away: without a word."""
@@ -55,10 +56,10 @@ class Service:
     def stop(self) -> None:
         """End it and all it started."""
         family = self._family()
-        for process in family[:1]:
+        if self.is_running():
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.terminate()
-        psutil.wait_procs(family, _SECONDS_TO_END)
+                psutil.Process(self.pid).terminate()
+            psutil.wait_procs(family, _SECONDS_TO_END)
         self._end(family)
 
     def said(self) -> str:
@@ -68,7 +69,7 @@ class Service:
         return ""
 
     def wait_until(self, is_ready: Callable[[], bool], seconds: float) -> None:
-        """Wait until it serves.
+        """Wait until it serves. If it does not come to that, it is stopped.
 
         Args:
             is_ready: asks it.
@@ -78,30 +79,37 @@ class Service:
             ServiceError: it ended, or took longer.
         """
         deadline = time.monotonic() + seconds
-        while not is_ready():
-            if not self.is_running():
-                raise ServiceError(f"{self.name} has ended; its log, {self.log}:\n{self.said()}")
-            if time.monotonic() > deadline:
-                raise ServiceError(
-                    f"{self.name} is not ready after {seconds:.0f} seconds; "
-                    f"its log, {self.log}:\n{self.said()}"
-                )
-            time.sleep(0.1)
-
-    def _process(self) -> psutil.Process | None:
         try:
-            process = psutil.Process(self.pid)
-            return process if abs(process.create_time() - self.created) < 1 else None
-        except psutil.NoSuchProcess:
-            return None
+            while not is_ready():
+                if not self.is_running():
+                    raise ServiceError(
+                        f"{self.name} has ended; its log, {self.log}:\n{self.said()}"
+                    )
+                if time.monotonic() > deadline:
+                    raise ServiceError(
+                        f"{self.name} is not ready after {seconds:.0f} seconds; "
+                        f"its log, {self.log}:\n{self.said()}"
+                    )
+                time.sleep(0.1)
+        except BaseException:
+            self.stop()
+            raise
 
     def _family(self) -> list[psutil.Process]:
-        process = self._process()
-        if process is None:
-            return []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [process, *process.children(recursive=True)]
-        return []
+        """Return it and all it started, of which some may run on where it has ended by itself."""
+        now, here = identity_of(self.pid), identity_of(os.getpid()) or ""
+        if now not in (None, self.identity) or here.split()[:2] != self.identity.split()[:2]:
+            return []  # its number is another's, or it was of before the machine started again
+        found = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getsid(process.pid) == self.pid:
+                    found[process.pid] = process
+        if self.is_running():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self.pid).children(recursive=True)
+                found |= {child.pid: child for child in children}
+        return list(found.values())
 
     @staticmethod
     def _end(family: list[psutil.Process]) -> None:
@@ -109,6 +117,8 @@ class Service:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
         psutil.wait_procs(family, timeout=10)
+        for child in _started:
+            child.poll()  # so that Python knows too
 
 
 def start_service(
@@ -142,7 +152,7 @@ def start_service(
             extra_groups=None if user is None else [],
         )
     _started.append(process)
-    return Service(name, process.pid, psutil.Process(process.pid).create_time(), str(log))
+    return Service(name, process.pid, identity_of(process.pid) or "", str(log))
 
 
 def answers(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:

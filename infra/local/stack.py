@@ -24,9 +24,10 @@ from infra.local.ray_nodes import start_head, start_worker
 from infra.local.s3_server import start_s3_server
 from infra.local.services import Service, ServiceError, answers, free_port
 from orchestrator.console import Say
+from orchestrator.process_identity import identity_of
 
 BUCKET = "kd-sweeps"
-_WORKERS = 2
+_WORKERS = ("worker-1", "worker-2")
 _SECONDS_FOR_JOBS = 60
 _POSTGRES_PASSWORD = "KD_STACK_POSTGRES_PASSWORD"
 _SMALL = ("--object-store-memory=300000000",)
@@ -69,14 +70,20 @@ class Stack:
         Raises:
             ServiceError: something does not start; what had been started is stopped again.
         """
+        if identity_of(os.getpid()) is None:
+            raise ServiceError("the stack needs Linux")
         with self._alone():
             started = self.services()
-            dead = [s.name for s in started if not s.is_running()]
+            dead = [service for service in started if not service.is_running()]
             if started and not dead:
                 say(f"it runs already; its addresses are in {self.credentials}")
                 return
+            if dead and all(service.name in _WORKERS for service in dead):
+                self._start_again(dead, say)
+                return
             if dead:
-                say(f"{', '.join(dead)} ended by itself; all is started anew")
+                names = ", ".join(service.name for service in dead)
+                say(f"{names} ended by itself: all is started anew")
                 self._stop(started)
             try:
                 self._start(say)
@@ -105,7 +112,7 @@ class Stack:
         say(f"S3      {s3.endpoint_url}, bucket {BUCKET}")
         self._start_mlflow(environment, say)
         self._start_ray(environment)
-        say(f"Ray     {environment['RAY_API_SERVER_ADDRESS']}, a head and {_WORKERS} workers")
+        say(f"Ray     {environment['RAY_API_SERVER_ADDRESS']}, a head and {len(_WORKERS)} workers")
 
     def _environment_now(self) -> dict[str, str]:
         """Return addresses that are free now, with the credentials there are, or new ones."""
@@ -130,12 +137,14 @@ class Stack:
 
     def _start_mlflow(self, environment: Mapping[str, str], say: Say) -> None:
         programs, own = postgres_programs(), dict(environment)
-        if programs is None:
-            database = f"sqlite:///{self.folder / 'mlflow.db'}"
-            say("SQLite  for MLflow's runs: PostgreSQL is not installed (apt install postgresql)")
+        sqlite, data = self.folder / "mlflow.db", self.folder / "postgres"
+        if programs is None or (sqlite.exists() and not data.exists()):
+            database = f"sqlite:///{sqlite}"
+            why = "the runs there are are there" if programs else "PostgreSQL is not installed"
+            say(f"SQLite  for MLflow's runs, since {why}")
         else:
             port, password = free_port(5432), environment[_POSTGRES_PASSWORD]
-            postgres = start_postgres(programs, self.folder / "postgres", port, password)
+            postgres = start_postgres(programs, data, port, password)
             self._note(postgres.service)
             database = postgres.uri
             own |= postgres.environment
@@ -148,9 +157,7 @@ class Stack:
 
     def _start_ray(self, environment: Mapping[str, str]) -> None:
         dashboard = urlsplit(environment["RAY_API_SERVER_ADDRESS"])
-        # Jobs call ``python``, which is to be this one.
-        own = {**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        del own[_POSTGRES_PASSWORD]
+        own = self._of_nodes(environment)
         web = (f"--dashboard-host={dashboard.hostname}", f"--dashboard-port={dashboard.port}")
         port = int(environment["RAY_ADDRESS"].rpartition(":")[2])
         head = start_head(self.folder, port, own, (*_SMALL, "--num-cpus=0", *web))
@@ -158,15 +165,34 @@ class Stack:
         token = {"Authorization": f"Bearer {environment['RAY_AUTH_TOKEN']}"}
         jobs = f"{dashboard.geturl()}/api/jobs/"
         head.wait_until(lambda: answers(jobs, token), _SECONDS_FOR_JOBS)
-        cpus = max(1, (psutil.cpu_count(logical=False) or 1) // _WORKERS)
+        for name in _WORKERS:
+            self._start_worker(name, own)
+
+    def _start_worker(self, name: str, own: Mapping[str, str]) -> None:
+        cpus = max(1, (psutil.cpu_count(logical=False) or 1) // len(_WORKERS))
         options = (*_SMALL, f"--num-cpus={cpus}")
-        for number in range(1, _WORKERS + 1):
-            name = f"worker-{number}"
-            self._note(start_worker(self.folder, name, environment["RAY_ADDRESS"], own, options))
+        self._note(start_worker(self.folder, name, own["RAY_ADDRESS"], own, options))
+
+    def _start_again(self, dead: list[Service], say: Say) -> None:
+        """Start workers that ended, beside all that runs on."""
+        for worker in dead:
+            worker.stop()  # what it has left
+            self._write_running([s for s in self.services() if s != worker])
+            self._start_worker(worker.name, self._of_nodes(self.environment()))
+            say(f"Ray     {worker.name} is started again")
+
+    @staticmethod
+    def _of_nodes(environment: Mapping[str, str]) -> dict[str, str]:
+        # Jobs call ``python``, which is to be this one.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return {**environment, "PATH": path, _POSTGRES_PASSWORD: ""}
 
     def _note(self, service: Service) -> None:
-        """Write a service down as soon as it runs, so that it can be stopped whatever comes."""
-        every = [asdict(s) for s in (*self.services(), service)]
+        """Write a service down as soon as it serves, so that it can be stopped whatever comes."""
+        self._write_running([*self.services(), service])
+
+    def _write_running(self, services: list[Service]) -> None:
+        every = [asdict(service) for service in services]
         self._running.write_text(json.dumps(every, indent=1), encoding="utf-8")
 
     def _write_down(self, environment: Mapping[str, str]) -> None:

@@ -34,6 +34,7 @@ from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond
 from orchestrator.console import Say
 from orchestrator.planning.bucket_data import local_name
 from orchestrator.planning.prepare import tell_of_files
+from orchestrator.planning.storage import StorageSpec
 from orchestrator.planning.sweep_file import default_storage
 
 _LONGEST_FILE_NAME = 60
@@ -90,9 +91,10 @@ def score(
         )
         if Path(images).exists():
             return _score_files(student, Path(images), reading, heatmaps, say)
-        storage = default_storage()
+        where = data and str(data)
+        storage = StorageSpec(root=where, data=where) if where else default_storage()
         name = local_name(images, storage, say)
-        return _score_dataset(student, name, data or storage.data_path, reading, heatmaps, say)
+        return _score_dataset(student, name, storage.data_path, reading, heatmaps, say)
 
     respond(work, as_json, debug)
 

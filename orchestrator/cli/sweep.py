@@ -127,6 +127,7 @@ def _run(
     from orchestrator.reporting.report import write_report
     from orchestrator.reporting.tables import candidates_table, comparison_table
     from orchestrator.sweep import run_sweep
+    from orchestrator.tracking.client import without_password
 
     outcome = run_sweep(spec, executor, lambda: display_for(log), say, verify=verify)
     for result in outcome.results:
@@ -137,7 +138,7 @@ def _run(
     if report is not None:
         write_report(outcome.results, spec.evaluation.protocol, report)
     compared = compare(outcome.results)
-    uri = spec.storage.mlflow_uri
+    uri = without_password(spec.storage.mlflow_uri)
     server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
     look = uri if uri.startswith("http") else server
     data = {

@@ -1,6 +1,8 @@
 """All looks, in the order in which a sweep would need what they look at."""
 
-from collections.abc import Iterator
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -17,6 +19,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.prepare import prepare
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.storage import StorageSpec
+from orchestrator.store.objects import StoreError
 
 
 def quick_look(storage: StorageSpec) -> list[Finding]:
@@ -32,8 +35,7 @@ def examine(spec: SweepSpec, executor: Executor, say: Say) -> Iterator[Finding]:
         executor: would train its packs.
         say: told of what takes a while.
     """
-    places = look_at_places(spec.storage, large=True)
-    yield from places
+    yield from look_at_places(spec.storage, large=True)
     yield from look_at_mlflow(spec.storage, write=True)
     data, size = _look_at_data(spec, say)
     yield from data
@@ -45,8 +47,9 @@ def examine(spec: SweepSpec, executor: Executor, say: Say) -> Iterator[Finding]:
         return
     try:
         yield from look.attempt(lambda: _room(look, executor, spec), "use a larger cluster")
-        if not any(finding.level == "fault" for finding in places):
-            yield from _machines(executor, spec, size, say)
+        say("asking every machine")
+        needs = Needs(gpus=spec.resources.gpus_per_worker > 0, data=size)
+        yield from _machines(executor, _with_whole_paths(spec.storage), needs)
     finally:
         executor.stop()
 
@@ -67,12 +70,19 @@ def _room(look: Look, executor: Executor, spec: SweepSpec) -> Iterator[Finding]:
         )
 
 
-def _machines(executor: Executor, spec: SweepSpec, size: int, say: Say) -> Iterator[Finding]:
-    say("asking every machine")
-    needs = Needs(gpus=spec.resources.gpus_per_worker > 0, data=size)
-    here = describe()
-    with LeftWords(spec.storage) as words:
-        for reply in executor.ask_machines(Question(spec.storage, words)):
+def _with_whole_paths(storage: StorageSpec) -> StorageSpec:
+    """Return places that mean the same in every process."""
+    whole = {"root": storage.root_uri, "store": storage.store_uri}
+    return storage.model_copy(update=whole)
+
+
+def _machines(executor: Executor, storage: StorageSpec, needs: Needs) -> Iterator[Finding]:
+    here = describe(Path(tempfile.gettempdir()))
+    with contextlib.ExitStack() as stack:
+        words: Mapping[str, tuple[str, bytes]] = {}
+        with contextlib.suppress(StoreError):  # which is a finding already
+            words = stack.enter_context(LeftWords(storage))
+        for reply in executor.ask_machines(Question(storage, words)):
             if reply.answer is None:
                 yield Look("machine", reply.machine).fault(
                     f"it does not answer ({reply.problem})",
@@ -98,7 +108,7 @@ def _look_at_data(spec: SweepSpec, say: Say) -> tuple[list[Finding], int]:
         if what == line:
             say(line)
         else:
-            notes.append(look.warning(what, "see that it is meant"))
+            notes.append(look.warning(what, "see whether that is meant"))
 
     def work() -> Iterator[Finding]:
         prepared = prepare(spec, tell, download=False)

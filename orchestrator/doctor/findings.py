@@ -6,6 +6,7 @@ from typing import Literal
 
 from kd_models.data import DataError
 from kd_models.methods.base import WeightsError
+from kd_models.methods.registry import MethodError
 from orchestrator.console import Say
 from orchestrator.errors import UserError
 
@@ -59,18 +60,22 @@ class Look:
         return Finding(self.check, self.where, "fault", what, fix)
 
     def attempt(self, work: Callable[[], Iterable[Finding]], otherwise: str) -> list[Finding]:
-        """Return what ``work`` finds; what it raises for users is a fault.
+        """Return what ``work`` finds; an error it raises is a fault.
 
         Args:
             work: looks.
-            otherwise: what to do about an error that does not say it.
+            otherwise: what to do about an error that does not say it, as those for users do after
+                their last semicolon.
         """
         found: list[Finding] = []
         try:
             found.extend(work())
-        except (UserError, DataError, WeightsError) as error:
+        except (UserError, DataError, WeightsError, MethodError) as error:
             what, separator, fix = str(error).rpartition("; ")
             found.append(self.fault(what, fix) if separator else self.fault(fix, otherwise))
+        except Exception as error:  # of any library, about any setting: the others are looked at
+            said = " ".join(str(error).split())
+            found.append(self.fault(f"{type(error).__name__}: {said[:500]}", otherwise))
         return found
 
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,8 +19,6 @@ _PACKAGES = (
 )
 """whose objects travel between machines, or whose numbers end up in results"""
 _SHARED_MEMORY = Path("/dev/shm")
-_SECONDS_APART = 60
-"""of two machines' clocks, beyond which logs are hard to read and something is wrong"""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,8 @@ class Machine:
         time: its clock, in seconds since 1970.
         gpus: the names of those that PyTorch sees.
         shared_memory: its bytes; None where there is no such thing.
-        free_disk: bytes where Ray spills to and packs are trained.
+        memory: its bytes.
+        free_disk: bytes where Ray spills to.
         findings: of its own look at the places of results.
     """
 
@@ -43,12 +41,13 @@ class Machine:
     time: float
     gpus: tuple[str, ...]
     shared_memory: int | None
+    memory: int
     free_disk: int
     findings: tuple[Finding, ...] = ()
 
 
-def describe() -> Machine:
-    """Return what there is to say of this machine."""
+def describe(scratch: Path) -> Machine:
+    """Return what there is to say of this machine; ``scratch`` is where Ray spills to."""
     import torch
 
     return Machine(
@@ -57,7 +56,8 @@ def describe() -> Machine:
         time=time.time(),
         gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
         shared_memory=_shared_memory(),
-        free_disk=shutil.disk_usage(tempfile.gettempdir()).free,
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        free_disk=shutil.disk_usage(scratch).free,
     )
 
 
@@ -66,19 +66,25 @@ class Question:
     """What every machine of a cluster is asked.
 
     Attributes:
-        storage: the sweep's.
-        words: left in its places, as :class:`~orchestrator.doctor.places.LeftWords` returns them.
+        storage: the sweep's, with whole paths: they mean the same everywhere.
+        words: left in its places, as :class:`~orchestrator.doctor.places.LeftWords` returns them;
+            none where they cannot be left.
     """
 
     storage: StorageSpec
     words: Mapping[str, tuple[str, bytes]]
 
-    def __call__(self, name: str) -> Machine:
-        """Return this machine's answer; ``name`` is its name."""
+    def __call__(self, name: str, scratch: Path) -> Machine:
+        """Return this machine's answer.
+
+        Args:
+            name: its name.
+            scratch: the folder that Ray spills to there.
+        """
         findings = look_for_words(self.storage, self.words, name)
         if not any(finding.level == "fault" for finding in findings):
             findings += look_at_places(self.storage, name, large=False)
-        return replace(describe(), findings=tuple(findings))
+        return replace(describe(scratch), findings=tuple(findings))
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,11 @@ class Needs:
 
     gpus: bool
     data: int
+
+    @property
+    def memory(self) -> int:
+        """Return bytes that a process needs beside Ray: the data, converted, and PyTorch."""
+        return self.data + _SPARE
 
 
 def compare(
@@ -115,14 +126,11 @@ def compare(
     yield from machine.findings
     yield from _versions(Look("versions", name), machine, here)
     yield clock_finding(
-        Look("clock", name),
-        seconds_ahead,
-        "that of the machine that runs the sweep",
-        _SECONDS_APART,
+        Look("clock", name), seconds_ahead, "that of the machine that runs the sweep"
     )
     if needs.gpus:
         yield from _gpus(Look("gpus", name), machine, int(resources.get("GPU", 0)))
-    yield from _room(Look("memory", name), machine, resources, needs.data)
+    yield from _room(Look("memory", name), machine, resources, needs)
 
 
 def _versions(look: Look, machine: Machine, here: Machine) -> Iterator[Finding]:
@@ -154,8 +162,14 @@ def _gpus(look: Look, machine: Machine, declared: int) -> Iterator[Finding]:
 
 
 def _room(
-    look: Look, machine: Machine, resources: Mapping[str, float], data: int
+    look: Look, machine: Machine, resources: Mapping[str, float], needs: Needs
 ) -> Iterator[Finding]:
+    if machine.memory < needs.memory:
+        yield look.warning(
+            f"it has {_mb(machine.memory)} of memory, and a process that trains takes about "
+            f"{_mb(needs.memory)}",
+            "use a machine with more, or smaller images",
+        )
     objects = int(resources.get("object_store_memory", 0))
     if objects > (machine.shared_memory or objects):
         yield look.warning(
@@ -164,22 +178,25 @@ def _room(
             "give the machine more shared memory (--shm-size of a container), or Ray less "
             "(--object-store-memory)",
         )
-    if 2 * data > objects:
+    if objects and 2 * needs.data > objects:
         yield look.warning(
-            f"the datasets take {_mb(data)} of the {_mb(objects)} of Ray's object store: some goes "
-            "to the disk and back",
+            f"the datasets take {_mb(needs.data)} of the {_mb(objects)} of Ray's object store: "
+            "some goes to the disk and back",
             "give Ray more (--object-store-memory)",
         )
-    if machine.free_disk < data + _SPARE_DISK:
+    if machine.free_disk < needs.data + _SPARE:
         yield look.fault(
             f"{_mb(machine.free_disk)} are free on its disk",
-            f"free {_mb(data + _SPARE_DISK)}: Ray stops at a full disk",
+            f"free {_mb(needs.data + _SPARE)}: Ray stops at a full disk",
         )
     else:
-        yield look.ok(f"{_mb(objects)} for objects, {_mb(machine.free_disk)} free on its disk")
+        yield look.ok(
+            f"{_mb(machine.memory)} of memory, {_mb(objects)} of it for Ray's objects, "
+            f"{_mb(machine.free_disk)} free on its disk"
+        )
 
 
-_SPARE_DISK = 1 << 30
+_SPARE = 1 << 30
 
 
 def _mb(size: int) -> str:

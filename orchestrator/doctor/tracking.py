@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from orchestrator.doctor.findings import Finding, Look
 from orchestrator.planning.storage import StorageSpec
-from orchestrator.tracking.client import connect, little_patience
+from orchestrator.tracking.client import connect, little_patience, without_password
 
 _EXPERIMENT = "kd-doctor"
 _CHECK = "mlflow"
@@ -22,17 +22,16 @@ def look_at_mlflow(storage: StorageSpec, *, write: bool) -> list[Finding]:
 
     Args:
         storage: the sweep's.
-        write: whether to write a run and an artifact to a server, too, and to remove them again.
+        write: whether to write a run and an artifact to a server, too; the run is deleted again.
     """
-    look = Look(_CHECK)
+    look, uri = Look(_CHECK), storage.mlflow_uri
 
     def work() -> Iterator[Finding]:
-        uri = storage.mlflow_uri
         client = connect(uri)
         if write and uri.startswith("http"):
             yield from _round_trip(look, client, uri)
         else:
-            yield look.ok(f"{uri} answers")
+            yield look.ok(f"{without_password(uri)} answers")
 
     return look.attempt(work, _OTHERWISE)
 
@@ -40,9 +39,7 @@ def look_at_mlflow(storage: StorageSpec, *, write: bool) -> list[Finding]:
 def _round_trip(look: Look, client: MlflowClient, uri: str) -> Iterator[Finding]:
     with little_patience():
         try:
-            found = client.get_experiment_by_name(_EXPERIMENT)
-            identity = found.experiment_id if found else client.create_experiment(_EXPERIMENT)
-            run = client.create_run(identity).info.run_id
+            run = client.create_run(_experiment(client)).info.run_id
         except MlflowException as error:
             yield look.fault(
                 f"{uri} answers, and takes no run ({_said(error)})", "let this user of MLflow write"
@@ -66,7 +63,22 @@ def _round_trip(look: Look, client: MlflowClient, uri: str) -> Iterator[Finding]
         finally:
             with contextlib.suppress(MlflowException):
                 client.delete_run(run)
-    yield look.ok(f"{uri}: a run and an artifact were written, read and removed")
+    yield look.ok(f"{uri}: a run and an artifact were written and read")
+
+
+def _experiment(client: MlflowClient) -> str:
+    """Return the id of the doctor's own experiment, which it finds, restores or makes."""
+    found = client.get_experiment_by_name(_EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(_EXPERIMENT))
+        except MlflowException:  # another doctor has just made it, or this user may not
+            found = client.get_experiment_by_name(_EXPERIMENT)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
 def _said(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from kd_models.data import ImageSet
@@ -128,8 +129,13 @@ class Executor(Protocol):
             ExecutorError: not even one will.
         """
 
-    def ask_machines(self, question: Callable[[str], T]) -> list[Reply[T]]:
-        """Ask every machine that packs or their driver may run on; its name is the argument."""
+    def ask_machines(self, question: Callable[[str, Path], T]) -> list[Reply[T]]:
+        """Ask every machine that packs or their driver may run on.
+
+        Args:
+            question: is called there with the machine's name, and the folder on its disk for what
+                does not fit its memory.
+        """
 
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
         """Return how many packs of a sweep run at once at most; ``say`` is told of waiting.

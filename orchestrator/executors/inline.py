@@ -1,7 +1,10 @@
 """Packs one after another in this process: no cluster, no other process."""
 
+import socket
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -32,9 +35,11 @@ class InlineExecutor:
         """Return 1; raises as :meth:`concurrent_packs`."""
         return self.concurrent_packs(spec, lambda line: None)
 
-    def ask_machines(self, question: Callable[[str], T]) -> list[Reply[T]]:
-        """Return nothing: there is this process alone."""
-        return []
+    def ask_machines(self, question: Callable[[str, Path], T]) -> list[Reply[T]]:
+        """Ask this machine."""
+        asked = time.time()
+        answer = question(socket.gethostname(), Path(tempfile.gettempdir()))
+        return [Reply(socket.gethostname(), {}, answer, "", asked, time.time())]
 
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
         """Return 1.

@@ -19,6 +19,7 @@ from orchestrator.s3_client import AT_ONCE, s3_client
 
 _IN_BUCKET = re.compile(r"(folder|mvtec):s3:/")
 _NAME = re.compile(r"(folder|mvtec):s3://([^/\s]+)/(\S.*?)/*")
+_NOTED_EVERY = 500
 _COPIED = ".copied.json"
 """which objects the files beside it are, by key: their ETag and size"""
 
@@ -60,7 +61,8 @@ def local_name(dataset: str, storage: StorageSpec, say: Say) -> str:
     kind, bucket, prefix = found.groups()
     folder = storage.data_path / "s3" / bucket / prefix
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):  # another sweep may copy the same
+    # Another sweep may copy the same, or from a prefix inside this one.
+    with FileLock(storage.data_path / "s3" / f"{bucket}.lock"):
         _Copy(storage, bucket, prefix, folder).bring_up_to_date(say)
     return f"{kind}:{folder}"
 
@@ -137,9 +139,15 @@ class _Copy:
             size = sum(there[name][1] for name in missing)
             say(f"copying {len(missing):,} images from {where} ({size / 1e6:,.0f} MB)")
         copied = in_threads(self._fetch, missing, AT_ONCE)
-        for name in told(copied, len(missing), f"{where}: images copied", say):
-            here[name] = there[name]
-        self._write(index, here)
+        try:
+            for number, name in enumerate(
+                told(copied, len(missing), f"{where}: images copied", say), start=1
+            ):
+                here[name] = there[name]
+                if number % _NOTED_EVERY == 0:
+                    self._write(index, here)
+        finally:
+            self._write(index, here)  # what was copied need not be copied again
 
     def _fetch(self, name: str) -> str:
         path = self._folder / name

@@ -48,8 +48,9 @@ def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
     Args:
         spec: the sweep.
         say: told what a person should know of the data.
-        download: whether what is missing may be downloaded. If not, it is planned without its
-            content: its stages then have keys of their own, and none is found in the store.
+        download: whether public datasets and weights that are missing may be downloaded. If not,
+            it is planned without their content: its stages then have keys of their own, and none
+            is found in the store. Photographs in a bucket are copied all the same.
 
     Raises:
         DataError: a dataset cannot be had, or one of its normal classes cannot be trained on.
@@ -64,7 +65,8 @@ def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
         except DatasetMissing:
             if download:
                 raise
-            say(f"{name} is not in {spec.storage.data_path} yet: planned without its content")
+            where = spec.storage.data_path
+            say(f"warning: {name} is not in {where} yet: planned without its content")
             facts[name] = DatasetFacts(dataset_row(name), f"unknown {name}")
         else:
             facts[name], images[loaded.name] = facts_of(loaded), loaded
@@ -82,7 +84,7 @@ def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
         except WeightsMissing as error:
             if download:
                 raise
-            say(f"{error} yet: planned without the pretrained weights")
+            say(f"warning: {error} yet: planned without the pretrained weights")
             sha256 = f"unknown {source}"
     plan = make_plan(spec, facts, sha256)
     return Prepared(plan, images, pretrained)

@@ -33,8 +33,11 @@ class FolderObjects:
         """Check that files can be written; see ``Objects``."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            with tempfile.TemporaryFile(dir=self.root) as probe:
+                probe.write(b"written")
+                probe.seek(0)
+                if probe.read() != b"written":
+                    raise OSError(errno.EIO, "it gives back something else")
         except OSError as error:
             raise StoreError(
                 f"the store {self.root} cannot be written ({error.strerror}); set storage.root "

@@ -17,10 +17,10 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+from orchestrator.process_identity import identity_of
 from orchestrator.store.objects import Objects, StoreError, in_parallel
 
 LAPSES_AFTER = 60.0
@@ -35,8 +35,7 @@ class Owner:
     Attributes:
         token: unlike every other owner's.
         host: the machine's name.
-        process: what identifies the process on this machine, and until when: boot, namespace,
-            number and start.
+        process: its identity on this machine, see :func:`identity_of`.
         pid: its number.
         renewed: when it last gave a sign of life, in seconds since 1970 by its own clock.
     """
@@ -51,7 +50,7 @@ class Owner:
     def this_process(cls) -> Self:
         """Return a new owner that lives as long as this process."""
         pid = os.getpid()
-        return cls(uuid4().hex, socket.gethostname(), _identity(pid) or "", pid, time.time())
+        return cls(uuid4().hex, socket.gethostname(), identity_of(pid) or "", pid, time.time())
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -59,24 +58,12 @@ class Owner:
     @property
     def has_died(self) -> bool | None:
         """Return whether its process has ended; None where that cannot be seen from here."""
-        mine = _identity(os.getpid())
+        mine = identity_of(os.getpid())
         if not (mine and self.process) or self.host != socket.gethostname():
             return None
         if self.process.split()[:2] != mine.split()[:2]:
             return None  # another machine of that name, or another container
-        return _identity(self.pid) != self.process
-
-
-def _identity(pid: int) -> str | None:
-    """Return what a process of this machine is known by; None where it has ended, or no Linux."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = os.readlink("/proc/self/ns/pid")
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in ("Z", "X") else f"{boot} {namespace} {pid} {fields[18]}"
+        return identity_of(self.pid) != self.process
 
 
 class Leases:

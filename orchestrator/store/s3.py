@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import time
 from collections.abc import Callable, Iterable, Iterator
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -23,12 +25,17 @@ _MISSING = ("404", "NoSuchKey", "NotFound")
 _TAKEN = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 _UNCONDITIONAL = ("501", "NotImplemented")
 
+_CHECK = (
+    "check the endpoint (storage.s3.endpoint_url or AWS_ENDPOINT_URL), the region and the "
+    "credentials"
+)
 _REMEDIES = {
     "NoSuchBucket": "make the bucket, or name another in storage.root",
     "AccessDenied": "the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and "
     "s3:ListBucket there",
     "InvalidAccessKeyId": "the endpoint does not know these credentials",
     "SignatureDoesNotMatch": "the secret key is not that of the access key",
+    "RequestTimeTooSkewed": "set this machine's clock (chrony or systemd-timesyncd)",
 }
 
 
@@ -59,14 +66,27 @@ class S3Objects:
         """Return ``s3://bucket/prefix``."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
-    @property
-    def endpoint_url(self) -> str:
-        """Return the URL of the server."""
-        return str(self._client.meta.endpoint_url)
+    def seconds_ahead(self) -> float:
+        """Return by how many seconds this machine's clock is ahead of the server's.
+
+        Negative where it is behind; 0 where the server does not tell the time.
+        """
+
+        def ask(Bucket: str, Key: str) -> Any:
+            return self._client.list_objects_v2(Bucket=Bucket, Prefix=Key, MaxKeys=1)
+
+        answer = self._ask("listed", "probes/", ask)
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
 
     @cached_property
     def _client(self) -> "BaseClient":
-        return s3_client(self._endpoint_url, self._region)
+        try:
+            return s3_client(self._endpoint_url, self._region)
+        except Exception as error:  # of a profile, a region or an endpoint that cannot be used
+            raise StoreError(
+                f"{self.uri} cannot be reached: {type(error).__name__}: {error}; {_CHECK}"
+            ) from None
 
     def check_writable(self) -> None:
         """Write, read and remove an object; see ``Objects``."""
@@ -197,9 +217,7 @@ class S3Objects:
             raise _Refused(f"{self.uri}/{name} cannot be {done}", error.response) from None
         except (BotoCoreError, Boto3Error, OSError) as error:
             raise StoreError(
-                f"{self.uri}/{name} cannot be {done}: {type(error).__name__}: {error}; check the "
-                "endpoint (storage.s3.endpoint_url or AWS_ENDPOINT_URL), the region and the "
-                "credentials"
+                f"{self.uri}/{name} cannot be {done}: {type(error).__name__}: {error}; {_CHECK}"
             ) from None
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -61,8 +62,9 @@ def connect(uri: str) -> MlflowClient:
             (remedy for sign, remedy in _REMEDIES.items() if sign in said),
             "start a server there, or set storage.tracking_uri or MLFLOW_TRACKING_URI to one",
         )
+        said = said.replace(uri, without_password(uri))[:200]
         raise TrackingError(
-            f"no MLflow at {uri} ({type(error).__name__}: {said[:200]}); {remedy}"
+            f"no MLflow at {without_password(uri)} ({type(error).__name__}: {said}); {remedy}"
         ) from None
     return client
 
@@ -74,6 +76,11 @@ _REMEDIES = {
     "error code 403": "let this user of MLflow write",
 }
 """by what an error says"""
+
+
+def without_password(uri: str) -> str:
+    """Return a URI as it may be shown."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 @contextlib.contextmanager

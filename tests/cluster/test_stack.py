@@ -199,8 +199,7 @@ def test_a_node_that_is_killed_and_one_that_joins_change_nothing(
     spec = {**SPEC, "name": name, "seeds": [turn + 1]}
     process = cluster.submit(spec)
     wait_for(lambda: any(cluster.objects.names("checkpoints/")), process, cluster, name)
-    victim = next(n for n in reversed(workers(cluster)) if n.is_running())
-    victim.kill()
+    trains_on(cluster).kill()
     environment = cluster.stack.environment()
     options = ("--num-cpus=1", "--object-store-memory=100000000")
     cluster.joined.append(
@@ -209,6 +208,7 @@ def test_a_node_that_is_killed_and_one_that_joins_change_nothing(
         )
     )
     assert process.wait(500) == 0, cluster.log(name)
+    assert "trying again (" in cluster.log(name)
     assert "3 stages trained, 0 reused" in cluster.log(name)
     cluster.check_runs(name, stages=3)
     assert not list(cluster.objects.names("checkpoints/"))
@@ -281,6 +281,16 @@ def kept(cluster: Cluster) -> dict[str, list[dict[str, float]]]:
         name.rpartition("/")[2]: json.loads(header)["history"]
         for name, header in zip(names, headers, strict=True)
     }
+
+
+def trains_on(cluster: Cluster) -> Service:
+    """Return a node that trains."""
+    for node in workers(cluster):
+        if node.is_running():
+            family = psutil.Process(node.pid).children(recursive=True)
+            if any("RayTrainWorker" in " ".join(_command(process)) for process in family):
+                return node
+    raise AssertionError("nothing trains anywhere")
 
 
 def workers(cluster: Cluster) -> list[Service]:

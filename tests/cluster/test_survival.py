@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-EPOCHS = 60
+EPOCHS = 120
 SPEC: dict[str, Any] = {
     "name": "survival",
     "datasets": ["digits"],

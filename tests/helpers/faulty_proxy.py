@@ -18,12 +18,14 @@ class Fault:
     Attributes:
         takes_all: whether a write under a condition succeeds although the condition is not met.
         refuses: a method that is answered with AccessDenied.
+        says: the code of an error that answers every request.
         damages: objects of more bytes than this come back with their last one changed.
         seconds_off: of the server's clock.
     """
 
     takes_all: bool = False
     refuses: str = ""
+    says: str = ""
     damages: int | None = None
     seconds_off: float = 0
 
@@ -38,8 +40,9 @@ def faulty_proxy(endpoint_url: str, fault: Fault) -> Iterator[str]:
 
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.command == fault.refuses:
-                self.answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+            if fault.says or self.command == fault.refuses:
+                code = fault.says or "AccessDenied"
+                self.answer(403, {}, f"<Error><Code>{code}</Code></Error>".encode())
                 return
             if fault.takes_all and self.headers.get("If-None-Match"):
                 self.answer(200, {}, b"")

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -94,7 +95,7 @@ class RayTuneExecutor:
         """
         return Capacity(spec.resources).check()
 
-    def ask_machines(self, question: Callable[[str], T]) -> list[Reply[T]]:
+    def ask_machines(self, question: Callable[[str, Path], T]) -> list[Reply[T]]:
         """Ask every node of the cluster."""
         return ask_nodes(question)
 

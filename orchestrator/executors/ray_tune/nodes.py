@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,17 +14,18 @@ _SECONDS = 120.0
 """for all answers, of which most is the start of a process that imports torch"""
 
 
-def ask_nodes(question: Callable[[str], T]) -> list[Reply[T]]:
+def ask_nodes(question: Callable[[str, Path], T]) -> list[Reply[T]]:
     """Return what every living node answers, each in a process of its own.
 
     Args:
-        question: what is called there with the node's name.
+        question: is called there with the node's name and the folder that Ray spills to.
     """
 
     # It takes no resources: also of the head, where no trial runs but the sweep itself may.
     @ray.remote(num_cpus=0, max_retries=0)
     def answer(name: str) -> T:
-        return question(name)
+        node: Any = ray._private.worker._global_node
+        return question(name, Path(node.get_session_dir_path()))
 
     deadline = time.monotonic() + _SECONDS
     nodes = sorted(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ HERE = Machine(
     time=1000.0,
     gpus=("NVIDIA H100",),
     shared_memory=8 << 30,
+    memory=32 << 30,
     free_disk=100 << 30,
 )
 RESOURCES = {"CPU": 4.0, "GPU": 1.0, "object_store_memory": float(4 << 30)}
@@ -76,11 +78,17 @@ def test_data_that_fill_the_object_store_are_a_warning() -> None:
 @pytest.mark.parametrize(("ahead", "direction"), [(61.0, "ahead of"), (-3600.0, "behind")])
 def test_a_clock_that_is_off(ahead: float, direction: str) -> None:
     (finding,) = found(ahead=ahead)
-    assert finding.check == "clock"
+    assert (finding.check, finding.level) == ("clock", "warning")
     assert direction in finding.what
 
 
-def test_this_machine_has_every_package() -> None:
-    machine = describe()
+def test_a_machine_that_is_too_small_for_the_data_is_a_warning() -> None:
+    finding, *_ = found(replace(HERE, memory=2 << 30), data=3 << 30)
+    assert finding.level == "warning"
+    assert "takes about 4,295 MB" in finding.what
+
+
+def test_this_machine_has_every_package(tmp_path: Path) -> None:
+    machine = describe(tmp_path)
     assert all(machine.packages.values())
     assert machine.free_disk > 0

@@ -12,6 +12,7 @@ from infra.local.services import free_port
 from orchestrator.doctor.findings import Finding
 from orchestrator.doctor.places import LeftWords, look_at_places, look_for_words
 from orchestrator.planning.storage import StorageSpec
+from orchestrator.store import open_objects
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("s3")]
 
@@ -42,6 +43,7 @@ def test_of_a_place_that_is_well_nothing_is_left(
 ) -> None:
     assert findings_of(storage=storage()) == []
     assert look_at_places(StorageSpec(**storage()), large=True)[-1].level == "ok"
+    assert list(open_objects("s3://kd-test/doctor").names("")) == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_wrong_credentials(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    (finding,) = findings_of(storage=storage())
+    finding, *_ = findings_of(storage=storage())
     assert (finding.check, finding.level) == ("storage", "fault")
     assert what in finding.what
     assert fix in finding.fix
@@ -74,20 +76,20 @@ def test_no_credentials(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
-    (finding,) = findings_of(storage=storage())
+    finding, *_ = findings_of(storage=storage())
     assert "NoCredentials" in finding.what
     assert "the credentials" in finding.fix
 
 
 def test_a_bucket_that_is_not_there(reached: S3Server, findings_of: FindingsOf) -> None:
-    (finding,) = findings_of(storage={"root": "s3://kd-other/doctor"})
+    finding, *_ = findings_of(storage={"root": "s3://kd-other/doctor"})
     assert "NoSuchBucket" in finding.what
     assert "make the bucket" in finding.fix
 
 
 def test_a_server_that_is_not_there(reached: S3Server, findings_of: FindingsOf) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
-    (finding,) = findings_of(storage=storage(endpoint_url=nowhere))
+    finding, *_ = findings_of(storage=storage(endpoint_url=nowhere))
     assert nowhere in finding.what
     assert "check the endpoint" in finding.fix
 
@@ -100,8 +102,9 @@ def test_a_server_that_is_not_there(reached: S3Server, findings_of: FindingsOf) 
         (Fault(refuses="PUT"), "storage", "fault", "cannot be written", "s3:PutObject"),
         (Fault(damages=0), "storage", "fault", "does not give back", "S3"),
         (Fault(damages=1 << 20), "storage", "fault", "came back changed", "another S3 server"),
-        (Fault(seconds_off=1200), "clock", "fault", "s behind that of", "set the clock"),
-        (Fault(seconds_off=-900), "clock", "fault", "s ahead of that of", "set the clock"),
+        (Fault(seconds_off=1200), "clock", "warning", "s behind that of", "set the clock"),
+        (Fault(seconds_off=-900), "clock", "warning", "s ahead of that of", "set the clock"),
+        (Fault(says="RequestTimeTooSkewed"), "storage", "fault", "cannot be", "set this machine's"),
     ],
 )
 def test_a_server_with_a_fault(
@@ -114,10 +117,38 @@ def test_a_server_with_a_fault(
     fix: str,
 ) -> None:
     with faulty_proxy(reached.endpoint_url, fault) as url:
-        (finding,) = findings_of(storage=storage(endpoint_url=url))
+        finding, *others = findings_of(storage=storage(endpoint_url=url))
+    # The machine that trains is this one, and is told of the same.
+    assert {(other.check, other.level) for other in others} <= {(check, level)}
     assert (finding.check, finding.level) == (check, level)
     assert what in finding.what
     assert fix in finding.what + finding.fix
+
+
+@pytest.mark.parametrize(
+    "environment", [{"AWS_PROFILE": "nosuch"}, {"AWS_ENDPOINT_URL": "localhost:8333"}]
+)
+def test_settings_that_boto3_cannot_use(
+    reached: S3Server,
+    findings_of: FindingsOf,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    finding, *_ = findings_of(storage=storage())
+    assert (finding.check, finding.level) == ("storage", "fault")
+    assert "check the endpoint" in finding.fix
+
+
+def test_a_store_beside_the_root_is_looked_at_too(
+    reached: S3Server, findings_of: FindingsOf, tmp_path: Path
+) -> None:
+    (tmp_path / "kd-store").write_text("no folder")
+    places = {"root": str(tmp_path / "kd"), "store": str(tmp_path / "kd-store")}
+    finding, *_ = findings_of(storage=places)
+    assert finding.level == "fault"
+    assert "kd-store" in finding.what
 
 
 def test_a_machine_that_sees_another_place_of_the_same_name(
@@ -129,6 +160,6 @@ def test_a_machine_that_sees_another_place_of_the_same_name(
     with LeftWords(own) as words:
         assert look_for_words(own, words, "node") == []
         (tmp_path / "home").rename(tmp_path / "elsewhere")
-        (finding,) = look_for_words(own, words, "node")
+        finding, *_ = look_for_words(own, words, "node")
     assert finding.level == "fault"
     assert "all machines share" in finding.fix
