@@ -90,15 +90,16 @@ def run_sweep(
     try:
         if left:
             executor.start(say)
+            work = _work(prepared, store)
+            unfinished = [s for key, s in plan.stages.items() if key not in finished]
+            executor.send(work, unfinished, say)
             schedule = _schedule(plan, finished, executor, say)
         # MLflow hears of the sweep only now, when nothing is left that can fail at once.
         log = BackgroundTracker(Tracker(plan, store, spec.storage), plan, store)
         try:
             log.start_sweep(prepared.pretrained, finished)
             if left:
-                _train(
-                    prepared, schedule, executor, store, log, make_display, already=len(finished)
-                )
+                _train(work, schedule, executor, log, make_display, already=len(finished))
             results = collect(plan, store, schedule.failed, schedule.skipped)
             problems = log.finish_sweep(results, say)
         except BaseException:
@@ -123,25 +124,27 @@ def _schedule(plan: Plan, finished: frozenset[str], executor: Executor, say: Say
     return Schedule(packs, concurrent)
 
 
-def _train(
-    prepared: Prepared,
-    schedule: Schedule,
-    executor: Executor,
-    store: Store,
-    log: BackgroundTracker,
-    make_display: Callable[[], Display],
-    already: int,
-) -> None:
+def _work(prepared: Prepared, store: Store) -> Work:
     spec = prepared.plan.spec
-    work = Work(
+    return Work(
         spec=spec,
         store=store,
         objects=open_objects(spec.storage.root_uri, spec.storage.s3),
         images=prepared.images,
         pretrained=prepared.pretrained.state if prepared.pretrained else None,
     )
+
+
+def _train(
+    work: Work,
+    schedule: Schedule,
+    executor: Executor,
+    log: BackgroundTracker,
+    make_display: Callable[[], Display],
+    already: int,
+) -> None:
     display = make_display()
-    listener = SweepListener(schedule, store, log, display, already)
+    listener = SweepListener(schedule, work.store, log, display, already)
     try:
         executor.run(schedule, work, listener)
         listener.refresh()  # of what was skipped last

@@ -12,6 +12,7 @@ from orchestrator.errors import UserError
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.stage import Stage
 from orchestrator.running.checkpoints import Checkpoints
 from orchestrator.running.context import RunContext
 from orchestrator.store.objects import Objects
@@ -135,6 +136,15 @@ class Executor(Protocol):
         Args:
             question: is called there with the machine's name, and the folder on its disk for what
                 does not fit its memory.
+        """
+
+    def send(self, work: Work, stages: Sequence[Stage], say: Say) -> None:
+        """Send what stages need to where they will train: before machines wait for it.
+
+        Args:
+            work: what the stages will be run with.
+            stages: those that may be trained.
+            say: told how far it is.
         """
 
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:

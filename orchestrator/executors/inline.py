@@ -31,6 +31,9 @@ class InlineExecutor:
     def stop(self) -> None:
         """Give nothing back."""
 
+    def send(self, work: Work, stages: Sequence[Stage], say: Say) -> None:
+        """Send nothing: it is here."""
+
     def check_room(self, spec: SweepSpec) -> int:
         """Return 1; raises as :meth:`concurrent_packs`."""
         return self.concurrent_packs(spec, lambda line: None)

@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from orchestrator.executors.ray_tune.trial import (
 )
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.stage import Stage
 from orchestrator.store.leases import Leases
 
 _CLUSTER_LOOKED_AT_EVERY = 5.0
@@ -51,6 +52,7 @@ class RayTuneExecutor:
     def __init__(self, address: str | None = None) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._capacity: Capacity | None = None
+        self._datasets = SharedDatasets({})
 
     def start(self, say: Say) -> None:
         """Connect to the cluster, or start a local Ray.
@@ -99,6 +101,21 @@ class RayTuneExecutor:
         """Ask every node of the cluster."""
         return ask_nodes(question)
 
+    def send(self, work: Work, stages: Sequence[Stage], say: Say) -> None:
+        """Put datasets into Ray's object store, photographs as their networks take them."""
+        references = {}
+        for name, images in work.images.items():
+            own = [stage for stage in stages if stage.dataset == name]
+            converted = convert_ahead(
+                images,
+                {(stage.image_size, stage.step.detector.channels) for stage in own},
+                {stage.normal_class for stage in own},
+                keep=lambda array: SharedArray(ray.put(array)),
+                tell=say,
+            )
+            references[name] = ray.put(converted)
+        self._datasets = SharedDatasets(references)
+
     def concurrent_packs(self, spec: SweepSpec, say: Say) -> int:
         """Return how many trials the cluster runs at once when it has grown as far as it may.
 
@@ -116,26 +133,9 @@ class RayTuneExecutor:
         with Leases(work.objects) as leases:
             dispatcher = Dispatcher(schedule, work, leases, listener)
             capacity = self._capacity or Capacity(work.spec.resources)
-            _run(schedule, dispatcher, work, listener, capacity)
+            _run(schedule, dispatcher, work, self._datasets, listener, capacity)
         if not schedule.over:
             raise KeyboardInterrupt  # Tune took it for itself, and ended well
-
-
-def _share(work: Work, schedule: Schedule, listener: Listener) -> SharedDatasets:
-    """Put the datasets where every machine finds them; photographs as their networks take them."""
-    stages = [stage for pack in schedule.packs for stage in pack.stages]
-    references = {}
-    for name, images in work.images.items():
-        own = [stage for stage in stages if stage.dataset == name]
-        converted = convert_ahead(
-            images,
-            {(stage.image_size, stage.step.detector.channels) for stage in own},
-            {stage.normal_class for stage in own},
-            keep=lambda array: SharedArray(ray.put(array)),
-            tell=listener.said,
-        )
-        references[name] = ray.put(converted)
-    return SharedDatasets(references)
 
 
 def _check_listens(address: str) -> None:
@@ -164,6 +164,7 @@ def _run(
     schedule: Schedule,
     dispatcher: Dispatcher,
     work: Work,
+    datasets: SharedDatasets,
     listener: Listener,
     capacity: Capacity,
 ) -> None:
@@ -182,7 +183,7 @@ def _run(
         ),
         run_context=replace(
             work.context(),
-            images=_share(work, schedule, listener),
+            images=datasets,
             read_pretrained=SharedWeights(ray.put(work.pretrained)) if work.pretrained else None,
         ),
         resources=work.spec.resources,
