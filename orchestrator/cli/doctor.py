@@ -1,33 +1,29 @@
 """Look whether a sweep can run, before it is run."""
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console, Group
 from rich.table import Table
 
 from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond
+from orchestrator.cli.arguments import (
+    DEFAULT_EXECUTOR,
+    Address,
+    ExecutorName,
+    Overrides,
+    SweepFile,
+)
 from orchestrator.console import Say
 from orchestrator.doctor.findings import Finding
-from orchestrator.executors import EXECUTORS, open_executor
+from orchestrator.executors import open_executor
 from orchestrator.planning.sweep_file import read_spec
 
 
 def doctor(
-    file: Annotated[Path, typer.Argument(help="Sweep file; jobs/sweeps/ has examples.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a setting of the file, e.g. training.epochs=3."),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster; default $RAY_ADDRESS, else a local Ray is started."),
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(help=f"Where stages would train: {' or '.join(EXECUTORS)}.")
-    ] = next(iter(EXECUTORS)),
+    file: SweepFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    executor: ExecutorName = DEFAULT_EXECUTOR,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:

@@ -9,9 +9,16 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond
+from orchestrator.cli.arguments import (
+    DEFAULT_EXECUTOR,
+    Address,
+    ExecutorName,
+    Overrides,
+    SweepFile,
+)
 from orchestrator.console import Say
 from orchestrator.errors import UserError
-from orchestrator.executors import EXECUTORS, open_executor
+from orchestrator.executors import open_executor
 from orchestrator.executors.base import Executor
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.prepare import prepare
@@ -23,18 +30,10 @@ from orchestrator.store.record import damaged_stages
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(help="Sweep file; jobs/sweeps/ has examples.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a setting of the file, e.g. training.epochs=3."),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster; default $RAY_ADDRESS, else a local Ray is started."),
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(help=f"Where stages train: {' or '.join(EXECUTORS)} (this process).")
-    ] = next(iter(EXECUTORS)),
+    file: SweepFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    executor: ExecutorName = DEFAULT_EXECUTOR,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")
     ] = False,
