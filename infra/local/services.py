@@ -160,7 +160,10 @@ def answers(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=5):
             return True
-    except (urllib.error.URLError, OSError):
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        return False
+    except OSError:
         return False
 
 
