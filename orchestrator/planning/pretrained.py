@@ -3,6 +3,7 @@
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 from kd_models.methods.base import Method, PretrainedWeights, WeightsError, WeightsMissing
@@ -69,4 +70,8 @@ def _fetch(source: str, file: Path, access: S3Access) -> None:
     else:
         from torch.hub import download_url_to_file
 
-        download_url_to_file(source, str(file), progress=False)
+        try:
+            download_url_to_file(source, str(file), progress=False)
+        except HTTPError as refusal:
+            refusal.close()  # it holds the connection
+            raise
