@@ -134,7 +134,7 @@ def _convert(images: Tensor, size: int, channels: int) -> Tensor:
         raise DataError(f"images have {images.shape[1]} channels; expected 1 (grey) or 3 (RGB)")
     x = images.float()
     if channels == 1 and x.shape[1] == 3:
-        x = (x * x.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        x = x.mul_(x.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     if x.shape[2:] != (size, size):
         x = functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
     x = x.clamp(0, 255) / 127.5 - 1

@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from kd_models.data import UnreadableImage, read_image, read_raw
-from kd_models.data.read_image import decode_mask, depth_in_use
+from kd_models.data.read_image import DEPTHS, RawImage, bytes_of, decode_mask, depth_in_use
 
 Pixels = Callable[..., np.ndarray]
 
@@ -207,6 +208,43 @@ def test_the_bits_in_use_span_the_range(
     raw = read_raw(tmp_path / f"x.{suffix}")
     assert (raw.deep, raw.levels.low, raw.levels.high) == (True, 0, min(2 * most, 65535))
     assert np.array_equal(raw.pixels, levels)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_every_value_of_16_bits_becomes_the_nearest_of_8(depth: int) -> None:
+    most = 2**depth - 1
+    values = np.tile(np.arange(65536, dtype=np.uint16), 2).reshape(512, 256)
+    # In whole numbers: none lies in the middle between two.
+    expected = ((values.astype(int) * 510 + most) // (2 * most)).clip(0, 255)
+    assert np.array_equal(RawImage(values).to_tensor(depth)[0].numpy(), expected)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_what_shines_through_becomes_the_nearest_of_8_bits(depth: int) -> None:
+    most, rng = 2**depth - 1, np.random.default_rng(depth)
+    values = rng.integers(0, 65536, (512, 256, 3)).astype(np.uint16)
+    opacity = rng.integers(0, 65536, (512, 256)).astype(np.uint16)
+    share = opacity[..., None].astype(int)
+    whole = most * 65535
+    mixed = values.astype(int) * share + most * (65535 - share)
+    expected = ((mixed * 510 + whole) // (2 * whole)).clip(0, 255)
+    result = RawImage(values, opacity).to_tensor(depth)
+    assert np.array_equal(result.permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("samples", [3, 4])
+def test_16_bits_take_no_more_memory_than_is_held_for_them(tmp_path: Path, samples: int) -> None:
+    _write_deep(tmp_path / "x.png", np.full((1600, 1500, samples), 3000, dtype=np.uint16))
+    tracemalloc.start()
+    try:
+        raw = read_raw(tmp_path / "x.png")
+        assert raw.levels.deep
+        raw.to_tensor(12)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Not counted, and at most 4 bytes a pixel at a time, is what Pillow and PyTorch take.
+    assert peak + 4 * 1600 * 1500 < bytes_of((1600, 1500))
 
 
 def test_deep_colour_lies_on_white_where_it_is_transparent(tmp_path: Path) -> None:
