@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from kd_models.data import DataError
+from kd_models.data.image_files import image_paths
 from kd_models.data.read_image import SUFFIXES
 from kd_models.names import printable
 from kd_models.threads import in_threads, told
@@ -32,10 +33,12 @@ def is_in_bucket(dataset: str) -> bool:
     """
     if not _IN_BUCKET.match(dataset):
         return False
-    if not _NAME.fullmatch(dataset):
+    named = _NAME.fullmatch(dataset)
+    # The copy's folder is named alike, and whatever else is in it is removed.
+    if named is None or not stays_inside(f"{named[2]}/{named[3]}"):
         raise DataError(
             f"{dataset!r} names no photographs; expected folder:s3://BUCKET/PREFIX or "
-            "mvtec:s3://BUCKET/PREFIX"
+            "mvtec:s3://BUCKET/PREFIX, where no part of PREFIX is empty, . or .."
         )
     return True
 
@@ -120,6 +123,10 @@ class _Copy:
         return found
 
     def _copy(self, there: Mapping[str, list[Any]], where: str, say: Say) -> None:
+        # By what is on the disk: what was copied after the last note stands in no index.
+        for path in list(image_paths(self._folder)):
+            if path.relative_to(self._folder).as_posix() not in there:
+                path.unlink(missing_ok=True)
         index = self._folder / _COPIED
         try:
             before = json.loads(index.read_text(encoding="utf-8"))
@@ -130,10 +137,8 @@ class _Copy:
             for name, entry in before.items()
             if name in there and entry == there[name] and self._size(name) == entry[1]
         }
-        # First, so that nothing that is replaced or removed is taken for what it was.
+        # First, so that nothing that is replaced is taken for what it was.
         self._write(index, here)
-        for name in before.keys() - there.keys():
-            (self._folder / name).unlink(missing_ok=True)
         missing = [name for name in there if name not in here]
         if missing:
             size = sum(there[name][1] for name in missing)

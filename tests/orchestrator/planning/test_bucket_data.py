@@ -1,5 +1,6 @@
 """Photographs in a bucket of a real S3 server."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,17 @@ def test_a_dataset_in_a_bucket_is_told_from_others(name: str, is_one: bool) -> N
     assert is_in_bucket(name) == is_one
 
 
-@pytest.mark.parametrize("name", ["folder:s3://", "mvtec:s3://bucket", "folder:s3:/bucket/parts"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "folder:s3://",
+        "mvtec:s3://bucket",
+        "folder:s3:/bucket/parts",
+        "folder:s3://bucket/../photos",
+        "folder:s3://../photos",
+        "mvtec:s3://bucket/parts//old",
+    ],
+)
 def test_a_name_that_is_none_is_refused_in_the_sweep_file(name: str) -> None:
     with pytest.raises(DataError, match="expected folder:s3://BUCKET/PREFIX"):
         is_in_bucket(name)
@@ -122,6 +133,25 @@ def test_what_changed_is_copied_again_and_what_is_gone_goes(
     local_name(name, storage(tmp_path), said.append)
     assert files(local) == files(f"mvtec:{here}")
     assert "copying 2 images" in said[0]
+
+
+@on_a_server
+@pytest.mark.parametrize("known", [0, 5])
+def test_what_a_copy_that_was_killed_left_goes_too(
+    parts: tuple[Path, str], client: Any, server: S3Server, tmp_path: Path, known: int
+) -> None:
+    """A copy notes every few hundred images: those after the last note are files alone."""
+    here, name = parts
+    local = local_name(name, storage(tmp_path), lambda line: None)
+    index = Path(local[6:]) / ".copied.json"
+    index.write_text(json.dumps(dict(list(json.loads(index.read_text()).items())[:known])))
+    prefix = name.rpartition("/")[2]
+    for path in (here / "cloth/train/good/000.png", here / "cloth/test/cut/001.png"):
+        path.unlink()
+        key = f"{prefix}/{path.relative_to(here).as_posix()}"
+        client.delete_object(Bucket=server.bucket, Key=key)
+    local_name(name, storage(tmp_path), lambda line: None)
+    assert files(local) == files(f"mvtec:{here}")
 
 
 @on_a_server
