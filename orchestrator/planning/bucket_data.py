@@ -1,5 +1,6 @@
 """Photographs in a bucket, copied once to the machine that runs the sweep."""
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from kd_models.data.read_image import SUFFIXES
 from kd_models.names import printable
 from kd_models.threads import in_threads, told
 from orchestrator.console import Say
-from orchestrator.planning.storage import StorageSpec
+from orchestrator.planning.storage import S3Access, StorageSpec
 from orchestrator.s3_client import AT_ONCE, s3_client
 
 _IN_BUCKET = re.compile(r"(folder|mvtec):s3:/")
@@ -66,8 +67,27 @@ def local_name(dataset: str, storage: StorageSpec, say: Say) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     # Another sweep may copy the same, or from a prefix inside this one.
     with FileLock(storage.data_path / "s3" / f"{bucket}.lock"):
-        _Copy(storage, bucket, prefix, folder).bring_up_to_date(say)
+        _bring_up_to_date(folder, bucket, f"{prefix}/", storage.s3, say)
     return f"{kind}:{folder}"
+
+
+def _bring_up_to_date(folder: Path, bucket: str, prefix: str, access: S3Access, say: Say) -> None:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    where = f"s3://{bucket}/{prefix}"
+    try:
+        with contextlib.closing(s3_client(access.endpoint_url, access.region)) as client:
+            _Copy(client, bucket, prefix, folder).bring_up_to_date(where, say)
+    except DataError:
+        raise
+    # ValueError: an endpoint that is no URL.
+    except (ClientError, BotoCoreError, Boto3Error, ValueError) as error:
+        raise DataError(
+            f"{where} cannot be read ({type(error).__name__}: {error}); check the name, the "
+            "credentials (s3:ListBucket and s3:GetObject), and the endpoint "
+            "(storage.s3.endpoint_url or AWS_ENDPOINT_URL)"
+        ) from None
 
 
 def stays_inside(name: str) -> bool:
@@ -79,29 +99,17 @@ def stays_inside(name: str) -> bool:
 class _Copy:
     """A folder that holds the images below a prefix of a bucket."""
 
-    def __init__(self, storage: StorageSpec, bucket: str, prefix: str, folder: Path) -> None:
-        self._bucket, self._prefix, self._folder = bucket, f"{prefix}/", folder
-        self._client: Any = s3_client(storage.s3.endpoint_url, storage.s3.region)
+    def __init__(self, client: Any, bucket: str, prefix: str, folder: Path) -> None:
+        self._client, self._bucket, self._prefix, self._folder = client, bucket, prefix, folder
 
-    def bring_up_to_date(self, say: Say) -> None:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        where = f"s3://{self._bucket}/{self._prefix}"
-        try:
-            there = self._listed()
-            if not there:
-                raise DataError(
-                    f"{where} has no image; expected images below it, in the tree that "
-                    "docs/sweep-files.md shows"
-                )
-            self._copy(there, where, say)
-        except (ClientError, BotoCoreError, Boto3Error) as error:
+    def bring_up_to_date(self, where: str, say: Say) -> None:
+        there = self._listed()
+        if not there:
             raise DataError(
-                f"{where} cannot be read ({type(error).__name__}: {error}); check the name, the "
-                "credentials (s3:ListBucket and s3:GetObject), and the endpoint "
-                "(storage.s3.endpoint_url or AWS_ENDPOINT_URL)"
-            ) from None
+                f"{where} has no image; expected images below it, in the tree that "
+                "docs/sweep-files.md shows"
+            )
+        self._copy(there, where, say)
 
     def _listed(self) -> dict[str, list[Any]]:
         """Return ETag and size of every image there is, by its path inside the tree."""

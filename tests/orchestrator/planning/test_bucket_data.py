@@ -47,6 +47,22 @@ def test_a_name_that_is_none_is_refused_in_the_sweep_file(name: str) -> None:
         SweepSpec.model_validate({"name": "x", "datasets": [name], "structures": ["alone"]})
 
 
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({"AWS_PROFILE": "nosuch"}, "ProfileNotFound.*nosuch"),
+        ({"AWS_ENDPOINT_URL": "localhost:8333"}, "ValueError.*localhost:8333"),
+    ],
+)
+def test_settings_that_boto3_cannot_use_are_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], problem: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DataError, match=f"s3://bucket/parts/ cannot be read .*{problem}.*; check"):
+        local_name("folder:s3://bucket/parts", storage(tmp_path), lambda line: None)
+
+
 on_a_server = pytest.mark.slow
 
 
