@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from orchestrator.doctor.findings import Finding, Look
 from orchestrator.planning.storage import StorageSpec
-from orchestrator.tracking.client import connect, little_patience, without_password
+from orchestrator.tracking.client import connect, little_patience, said_by, without_password
 
 _EXPERIMENT = "kd-doctor"
 _CHECK = "mlflow"
@@ -37,12 +37,14 @@ def look_at_mlflow(storage: StorageSpec, *, write: bool) -> list[Finding]:
 
 
 def _round_trip(look: Look, client: MlflowClient, uri: str) -> Iterator[Finding]:
+    server = without_password(uri)
     with little_patience():
         try:
             run = client.create_run(_experiment(client)).info.run_id
         except MlflowException as error:
             yield look.fault(
-                f"{uri} answers, and takes no run ({_said(error)})", "let this user of MLflow write"
+                f"{server} answers, and takes no run ({_said(error, uri)})",
+                "let this user of MLflow write",
             )
             return
         try:
@@ -51,11 +53,13 @@ def _round_trip(look: Look, client: MlflowClient, uri: str) -> Iterator[Finding]
             with TemporaryDirectory() as folder:
                 kept = Path(client.download_artifacts(run, "probe.txt", folder)).read_text("utf-8")
             if kept != "kept":
-                yield look.fault(f"{uri} gives back other artifacts than were logged", _OTHERWISE)
+                yield look.fault(
+                    f"{server} gives back other artifacts than were logged", _OTHERWISE
+                )
                 return
         except Exception as error:  # of the place behind it, each of its own kind
             yield look.fault(
-                f"{uri} takes runs, and no artifacts ({_said(error)})",
+                f"{server} takes runs, and no artifacts ({_said(error, uri)})",
                 "let the server reach what its --artifacts-destination names: its credentials, its "
                 "endpoint (AWS_ENDPOINT_URL or MLFLOW_S3_ENDPOINT_URL), its bucket",
             )
@@ -63,7 +67,7 @@ def _round_trip(look: Look, client: MlflowClient, uri: str) -> Iterator[Finding]
         finally:
             with contextlib.suppress(MlflowException):
                 client.delete_run(run)
-    yield look.ok(f"{uri}: a run and an artifact were written and read")
+    yield look.ok(f"{server}: a run and an artifact were written and read")
 
 
 def _experiment(client: MlflowClient) -> str:
@@ -81,5 +85,5 @@ def _experiment(client: MlflowClient) -> str:
     return str(found.experiment_id)
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+def _said(error: Exception, uri: str) -> str:
+    return f"{type(error).__name__}: {said_by(error, uri)[:200]}"

@@ -57,14 +57,13 @@ def connect(uri: str) -> MlflowClient:
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except Exception as error:
-        said = " ".join(str(error).split())
+        said = said_by(error, uri)
         remedy = next(
             (remedy for sign, remedy in _REMEDIES.items() if sign in said),
             "start a server there, or set storage.tracking_uri or MLFLOW_TRACKING_URI to one",
         )
-        said = said.replace(uri, without_password(uri))[:200]
         raise TrackingError(
-            f"no MLflow at {without_password(uri)} ({type(error).__name__}: {said}); {remedy}"
+            f"no MLflow at {without_password(uri)} ({type(error).__name__}: {said[:200]}); {remedy}"
         ) from None
     return client
 
@@ -81,6 +80,16 @@ _REMEDIES = {
 def without_password(uri: str) -> str:
     """Return a URI as it may be shown."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
+def said_by(error: Exception, uri: str) -> str:
+    """Return what an error says, in one line, as it may be shown.
+
+    Args:
+        error: raised by MLflow.
+        uri: of the server or database, which the error may name.
+    """
+    return " ".join(str(error).split()).replace(uri, without_password(uri))
 
 
 @contextlib.contextmanager

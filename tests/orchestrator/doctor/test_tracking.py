@@ -1,6 +1,10 @@
 """MLflow servers with one thing wrong each."""
 
+import contextlib
+import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +75,61 @@ def test_wrong_credentials(signed_in: MlflowServer, monkeypatch: pytest.MonkeyPa
     assert finding.level == "fault"
     assert "401" in finding.what
     assert "MLFLOW_TRACKING_PASSWORD" in finding.fix
+
+
+def test_a_password_in_the_address_is_told_to_nobody(server: MlflowServer) -> None:
+    address = server.uri.replace("://", f"://kd:{PASSWORD}@")
+    found = [*look(address), *look_at_mlflow(StorageSpec(tracking_uri=address), write=False)]
+    assert [finding.level for finding in found] == ["ok", "ok"]
+    assert all(finding.what.startswith("http://kd:***@127.0.0.1") for finding in found)
+
+
+@contextlib.contextmanager
+def server_that_answers(*answered: str) -> Iterator[str]:
+    """Run a server for a while that answers some of MLflow's requests, and hangs up on others."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path.partition("?")[0].endswith(answered):
+                run = {"run_id": "a", "run_uuid": "a", "artifact_uri": "file:///nowhere"}
+                experiment = {"experiment_id": "1", "lifecycle_stage": "active"}
+                answer = {"experiment": experiment, "run": {"info": run, "data": {}}}
+                content = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{running.server_port}"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answered", "problem"),
+    [
+        (("search",), "takes no run"),
+        (("search", "get-by-name", "create"), "takes runs, and no artifacts"),
+    ],
+)
+def test_a_password_is_not_told_by_an_error(answered: tuple[str, ...], problem: str) -> None:
+    with server_that_answers(*answered) as address:
+        (finding,) = look(f"http://kd:{PASSWORD}@{address}")
+    assert finding.level == "fault"
+    assert problem in finding.what
+    assert f"http://kd:***@{address}/api" in finding.what, "the error names the request"
+    assert PASSWORD not in finding.what
 
 
 def test_a_host_that_the_server_does_not_know(signed_in: MlflowServer) -> None:
