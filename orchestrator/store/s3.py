@@ -29,10 +29,15 @@ _CHECK = (
     "check the endpoint (storage.s3.endpoint_url or AWS_ENDPOINT_URL), the region and the "
     "credentials"
 )
+_PERMISSIONS = (
+    "the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there"
+)
 _REMEDIES = {
     "NoSuchBucket": "make the bucket, or name another in storage.root",
-    "AccessDenied": "the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and "
-    "s3:ListBucket there",
+    "AccessDenied": _PERMISSIONS,
+    # Of HEAD, whose answers have no body that says more than the status.
+    "400": "check the region and the credentials, which may have expired",
+    "403": f"check the access key, the secret key and the clock ({_PERMISSIONS})",
     "InvalidAccessKeyId": "the endpoint does not know these credentials",
     "SignatureDoesNotMatch": "the secret key is not that of the access key",
     "RequestTimeTooSkewed": "set this machine's clock (chrony or systemd-timesyncd)",
@@ -71,12 +76,7 @@ class S3Objects:
 
         Negative where it is behind; 0 where the server does not tell the time.
         """
-
-        def ask(Bucket: str, Key: str) -> Any:
-            return self._client.list_objects_v2(Bucket=Bucket, Prefix=Key, MaxKeys=1)
-
-        answer = self._ask("listed", "probes/", ask)
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        date = self._list_one("probes/")["ResponseMetadata"]["HTTPHeaders"].get("date")
         return time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
 
     @cached_property
@@ -118,7 +118,7 @@ class S3Objects:
     def put_new(self, name: str, data: bytes) -> bool:
         """Put an object unless there is one; see ``Objects``."""
         # Asked first, for endpoints that ignore the condition.
-        if self.existing([name]):
+        if self._is_there(name):
             return False
         try:
             self._ask("written", name, self._client.put_object, Body=data, IfNoneMatch="*")
@@ -163,8 +163,11 @@ class S3Objects:
         """Return which objects there are; see ``Objects``."""
         wanted = frozenset(names)
         if len(wanted) < _LISTED_FROM:
-            found = in_parallel(self._is_there, wanted)
-            return frozenset(name for name, is_there in found if is_there)
+            asked = in_parallel(self._is_there, wanted)
+            found = frozenset(name for name, is_there in asked if is_there)
+            if wanted and not found:
+                self._list_one("")  # S3 says "not there" as well where the bucket is not
+            return found
         return wanted & frozenset(
             name
             for folder in {name.partition("/")[0] for name in wanted}
@@ -195,6 +198,12 @@ class S3Objects:
                 return False
             raise
         return True
+
+    def _list_one(self, prefix: str) -> Any:
+        def ask(Bucket: str, Key: str) -> Any:
+            return self._client.list_objects_v2(Bucket=Bucket, Prefix=Key, MaxKeys=1)
+
+        return self._ask("listed", prefix, ask)
 
     def _ask(self, done: str, name: str, request: Callable[..., T], **more: Any) -> T:
         """Make a request about an object.

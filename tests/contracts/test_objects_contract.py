@@ -192,6 +192,42 @@ def test_a_bucket_that_cannot_be_used_says_why(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bucket", "environment", "message"),
+    [
+        ("no-such-bucket", {}, "NoSuchBucket.*make the bucket, or name another in storage.root"),
+        ("kd-test", {"AWS_ACCESS_KEY_ID": "nobody"}, "403 .*the access key.*s3:ListBucket"),
+        ("kd-test", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "403 .*the secret key.*s3:ListBucket"),
+    ],
+)
+def test_a_bucket_that_cannot_be_asked_is_not_taken_for_an_empty_one(
+    server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    bucket: str,
+    environment: dict[str, str],
+    message: str,
+) -> None:
+    """S3 answers HEAD without a body: the code of the error is the number of its status."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match=message):
+        open_objects(f"s3://{bucket}/x").existing(["a"])
+
+
+def test_credentials_that_have_expired_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.exceptions import ClientError
+
+    def refuse(**where: str) -> None:
+        raise ClientError({"Error": {"Code": "400", "Message": "Bad Request"}}, "HeadObject")
+
+    objects = open_objects("s3://kd-test/x")
+    assert isinstance(objects, S3Objects)
+    monkeypatch.setattr(objects._client, "head_object", refuse)
+    with pytest.raises(StoreError, match="400 Bad Request; check the region and the credentials"):
+        objects.existing(["a"])
+
+
+@pytest.mark.slow
 def test_the_endpoint_may_be_a_setting(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
