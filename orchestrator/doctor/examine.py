@@ -39,7 +39,9 @@ def examine(spec: SweepSpec, executor: Executor, say: Say) -> Iterator[Finding]:
     yield from look_at_mlflow(spec.storage, write=True)
     data, size = _look_at_data(spec, say)
     yield from data
-    yield from Look("upload").attempt(lambda: look_at_upload(Path.cwd()), "")
+    yield from Look("upload").attempt(
+        lambda: look_at_upload(Path.cwd()), "see whether every file below this folder can be read"
+    )
     look = Look("cluster")
     started: list[Finding] = look.attempt(lambda: _start(executor, say), "start the cluster")
     yield from started

@@ -13,6 +13,9 @@ _LARGE_BYTES = 100 << 20
 def look_at_upload(folder: Path) -> Iterator[Finding]:
     """Yield whether a folder is small enough to be a job's working directory.
 
+    A folder that is too large is a warning, since it is compressed on its way, and since not every
+    sweep is uploaded.
+
     Args:
         folder: usually the current one; nothing is said of one that is no copy of the project, or
             was uploaded already.
@@ -34,14 +37,17 @@ def look_at_upload(folder: Path) -> Iterator[Finding]:
         folder, left_out, note, include_gitignore=True, logger=logging.getLogger(__name__)
     )
     size, most = sum(files.values()), packaging.GCS_STORAGE_MAX_SIZE
-    what = f"{size / 1e6:,.1f} MB in {len(files):,} files would be uploaded from {folder}"
+    what = (
+        f"{size / 1e6:,.1f} MB before compression, in {len(files):,} files, would be uploaded from "
+        f"{folder}"
+    )
     if size < _LARGE_BYTES:
         yield look.ok(what)
         return
     largest = max(files, key=files.__getitem__)
     what += f", the largest is {largest.relative_to(folder)} with {files[largest] / 1e6:,.0f} MB"
-    fix = "name in .rayignore what a sweep does not need, or submit from another folder"
-    if size < most:
-        yield look.warning(what, fix)
-    else:
-        yield look.fault(f"{what}; Ray takes {most / 1e6:,.0f} MB", fix)
+    if size >= most:
+        what += f"; Ray takes {most / 1e6:,.0f} MB after compression"
+    yield look.warning(
+        what, "name in .rayignore what a sweep does not need, or submit from another folder"
+    )
