@@ -1,8 +1,7 @@
 """All looks, in the order in which a sweep would need what they look at."""
 
-import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -19,7 +18,6 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.prepare import prepare
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.storage import StorageSpec
-from orchestrator.store.objects import StoreError
 
 
 def quick_look(storage: StorageSpec) -> list[Finding]:
@@ -80,10 +78,7 @@ def _with_whole_paths(storage: StorageSpec) -> StorageSpec:
 
 def _machines(executor: Executor, storage: StorageSpec, needs: Needs) -> Iterator[Finding]:
     here = describe(Path(tempfile.gettempdir()))
-    with contextlib.ExitStack() as stack:
-        words: Mapping[str, tuple[str, bytes]] = {}
-        with contextlib.suppress(StoreError):  # which is a finding already
-            words = stack.enter_context(LeftWords(storage))
+    with LeftWords(storage) as words:
         for reply in executor.ask_machines(Question(storage, words)):
             if reply.answer is None:
                 yield Look("machine", reply.machine).fault(

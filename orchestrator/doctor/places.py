@@ -101,6 +101,8 @@ def clock_finding(look: Look, ahead: float, other: str) -> Finding:
 class LeftWords:
     """Words left in every place, for other machines to read: do they see the same places?
 
+    In a place that cannot be written there is none.
+
     Args:
         storage: the sweep's.
     """
@@ -112,8 +114,9 @@ class LeftWords:
     def __enter__(self) -> Mapping[str, tuple[str, bytes]]:
         for uri, objects in places_of(self._storage).items():
             name, word = f"probes/{uuid4().hex}", uuid4().bytes
-            objects.put(name, word)
-            self._words[uri] = name, word
+            with contextlib.suppress(StoreError):  # which is a finding already
+                objects.put(name, word)
+                self._words[uri] = name, word
         return self._words
 
     def __exit__(self, *error: object) -> None:

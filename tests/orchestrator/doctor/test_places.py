@@ -163,3 +163,16 @@ def test_a_machine_that_sees_another_place_of_the_same_name(
         finding, *_ = look_for_words(own, words, "node")
     assert finding.level == "fault"
     assert "all machines share" in finding.fix
+
+
+def test_a_place_that_takes_no_word_keeps_nobody_from_looking_at_the_other(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("no folder")
+    places = StorageSpec(root=str(tmp_path / "home"), store=str(tmp_path / "store"))
+    with LeftWords(places) as words:
+        assert list(words) == [str(tmp_path / "home")]
+        assert look_for_words(places, words, "node") == []
+        (tmp_path / "home").rename(tmp_path / "elsewhere")
+        finding, *_ = look_for_words(places, words, "node")
+        assert finding.level == "fault"
+        (tmp_path / "elsewhere").rename(tmp_path / "home")
+    assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
