@@ -35,10 +35,27 @@ ROLE = f"arn:aws:iam::{FILLED['account']}:role"
 
 
 @pytest.fixture(scope="session")
-def snippets(root: Path) -> str:
-    return "\n".join(
-        re.findall(r"```sh\n(.*?)```", (root / "infra/aws/README.md").read_text(), re.S)
-    )
+def readme(root: Path) -> str:
+    return (root / "infra/aws/README.md").read_text()
+
+
+@pytest.fixture(scope="session")
+def snippets(readme: str) -> str:
+    return commands_in(readme)
+
+
+@pytest.fixture(scope="session")
+def snippets_of(readme: str) -> Callable[[str], str]:
+    """The commands under a heading."""
+
+    def under(heading: str) -> str:
+        return commands_in(readme.partition(f"\n## {heading}\n")[2].partition("\n## ")[0])
+
+    return under
+
+
+def commands_in(text: str) -> str:
+    return "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S))
 
 
 @pytest.fixture(scope="session")
@@ -366,6 +383,38 @@ def test_every_word_in_capitals_is_explained_at_the_head(root: Path) -> None:
 def test_shellcheck_finds_nothing_in_the_commands(snippets: str, lint: Callable[..., str]) -> None:
     assert snippets.count("aws ") > 10
     assert lint("shellcheck", "--shell=bash", text=snippets) == ""
+
+
+def test_what_runs_on_another_machine_needs_nothing_of_this_one(
+    snippets_of: Callable[[str], str], lint: Callable[..., str]
+) -> None:
+    assert "mlflow server" in snippets_of("MLflow")
+    assert lint("shellcheck", "--shell=bash", text=snippets_of("MLflow")) == ""
+
+
+@pytest.mark.parametrize(("of_subnet", "routes"), [("rtb-own", "rtb-own"), ("None", "rtb-main")])
+def test_a_subnet_without_routes_of_its_own_has_those_of_its_network(
+    snippets_of: Callable[[str], str], of_subnet: str, routes: str
+) -> None:
+    """The AWS CLI writes None for what a query does not find."""
+    found = re.search(
+        r"^routes=.*(?=^aws ec2 create-vpc-endpoint)", snippets_of("Network"), re.M | re.S
+    )
+    assert found is not None
+    aws = """aws() {
+      case "$*" in
+        *Name=association.subnet-id,Values=subnet-1*) echo "$of_subnet" ;;
+        *Name=vpc-id,Values=vpc-1*Name=association.main,Values=true*) echo rtb-main ;;
+      esac
+    }"""
+    done = subprocess.run(
+        ["bash", "-euc", f"{aws}\n{found[0]}\necho $routes"],
+        env={"vpc": "vpc-1", "subnet": "subnet-1", "of_subnet": of_subnet},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [routes]
 
 
 OF_THE_CLI = {"query", "output", "protocol", "port", "cidr"}
