@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.services import Service, answers, start_service
+from infra.local.services import Note, Service, answers, forget, start_service
 
 _SECONDS_TO_START = 120
+MLFLOW_SERVER = "the MLflow server"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def start_mlflow_server(
     artifacts: str,
     environment: Mapping[str, str],
     options: Sequence[str] = (),
+    note: Note = forget,
 ) -> MlflowServer:
     """Start a server and wait until it answers.
 
@@ -40,12 +42,13 @@ def start_mlflow_server(
         artifacts: where it keeps artifacts, for its clients: a folder or s3://bucket/prefix.
         environment: what it needs to reach them, beside this process's own.
         options: more of ``mlflow server``.
+        note: takes its process before it answers.
 
     Raises:
         ServiceError: it does not answer; the message has the end of its log.
     """
     service = start_service(
-        "the MLflow server",
+        MLFLOW_SERVER,
         [
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
             *("--backend-store-uri", database, "--artifacts-destination", artifacts),
@@ -58,6 +61,7 @@ def start_mlflow_server(
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             **environment,
         },
+        note=note,
     )
     server = MlflowServer(service, f"http://127.0.0.1:{port}")
     service.wait_until(lambda: answers(f"{server.uri}/health"), _SECONDS_TO_START)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.services import Service, ServiceError, start_service
+from infra.local.services import Note, Service, ServiceError, forget, start_service
 
 _SECONDS_TO_START = 60
 _USER = "kd"
@@ -38,7 +38,9 @@ def postgres_programs() -> Path | None:
     return found[0].resolve().parent if found else None
 
 
-def start_postgres(programs: Path, folder: Path, port: int, password: str) -> Postgres:
+def start_postgres(
+    programs: Path, folder: Path, port: int, password: str, note: Note = forget
+) -> Postgres:
     """Start a server whose data is in a folder, and wait until it answers.
 
     PostgreSQL refuses to run as root; root runs it as Debian's user ``postgres``.
@@ -48,6 +50,7 @@ def start_postgres(programs: Path, folder: Path, port: int, password: str) -> Po
         folder: for its data; its log, ``postgres.log``, is beside it.
         port: where it answers.
         password: of its one user.
+        note: takes its process before it answers.
 
     Raises:
         ServiceError: it does not start; the message says why.
@@ -64,6 +67,7 @@ def start_postgres(programs: Path, folder: Path, port: int, password: str) -> Po
         folder.with_name("postgres.log"),
         {},
         user,
+        note,
     )
     ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     service.wait_until(lambda: subprocess.run(ready).returncode == 0, _SECONDS_TO_START)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.services import Service, free_port, start_service
+from infra.local.services import Note, Service, forget, free_port, start_service
 
 _SECONDS_TO_START = 30
+S3_SERVER = "the S3 server"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ class S3Server:
 
 
 def start_s3_server(
-    folder: Path, bucket: str, port: int = 0, keys: tuple[str, str] | None = None
+    folder: Path,
+    bucket: str,
+    port: int = 0,
+    keys: tuple[str, str] | None = None,
+    note: Note = forget,
 ) -> S3Server:
     """Start a server whose data is in a folder, and wait until it answers.
 
@@ -51,6 +56,7 @@ def start_s3_server(
         bucket: made if it is not there.
         port: where it answers; 0 for any that is free.
         keys: its user's name and password; None for new ones.
+        note: takes its process before it answers.
 
     Raises:
         ServiceError: it does not answer; the message has the end of its log.
@@ -74,7 +80,7 @@ def start_s3_server(
         f"-bucket={bucket}",
     ]
     user = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
-    service = start_service("the S3 server", command, folder / "weed.log", user)
+    service = start_service(S3_SERVER, command, folder / "weed.log", user, note=note)
     server = S3Server(service, f"http://127.0.0.1:{ports[0]}", access_key, secret_key, bucket)
     service.wait_until(lambda: _serves(server), _SECONDS_TO_START)
     return server

@@ -121,12 +121,21 @@ class Service:
             child.poll()  # so that Python knows too
 
 
+Note = Callable[[Service], None]
+"""takes a service that was started, before it serves"""
+
+
+def forget(service: Service) -> None:
+    """Note nothing: for services that whoever starts them stops."""
+
+
 def start_service(
     name: str,
     command: Sequence[str],
     log: Path,
     environment: Mapping[str, str],
     user: str | None = None,
+    note: Note = forget,
 ) -> Service:
     """Start a service.
 
@@ -136,6 +145,7 @@ def start_service(
         log: the file for what it tells.
         environment: what it needs beside this process's own.
         user: who is to run it; None for who runs this process.
+        note: takes it at once, so that it can be stopped whatever comes.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -152,7 +162,13 @@ def start_service(
             extra_groups=None if user is None else [],
         )
     _started.append(process)
-    return Service(name, process.pid, identity_of(process.pid) or "", str(log))
+    service = Service(name, process.pid, identity_of(process.pid) or "", str(log))
+    try:
+        note(service)
+    except BaseException:
+        service.stop()
+        raise
+    return service
 
 
 def answers(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:

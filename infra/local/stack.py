@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,16 +18,18 @@ import psutil
 from filelock import FileLock, Timeout
 
 from infra.local.loopback_ray import LOOPBACK
-from infra.local.mlflow_server import start_mlflow_server
+from infra.local.mlflow_server import MLFLOW_SERVER, start_mlflow_server
 from infra.local.postgres import postgres_programs, start_postgres
-from infra.local.ray_nodes import start_head, start_worker
-from infra.local.s3_server import start_s3_server
+from infra.local.ray_nodes import HEAD, start_head, start_worker
+from infra.local.s3_server import S3_SERVER, start_s3_server
 from infra.local.services import Service, ServiceError, answers, free_port
 from orchestrator.console import Say
 from orchestrator.process_identity import identity_of
 
 BUCKET = "kd-sweeps"
 _WORKERS = ("worker-1", "worker-2")
+_NEEDED = (S3_SERVER, MLFLOW_SERVER, HEAD, *_WORKERS)
+"""what every stack has, beside PostgreSQL"""
 _SECONDS_FOR_JOBS = 60
 _POSTGRES_PASSWORD = "KD_STACK_POSTGRES_PASSWORD"
 _SMALL = ("--object-store-memory=300000000",)
@@ -74,16 +76,18 @@ class Stack:
             raise ServiceError("the stack needs Linux")
         with self._alone():
             started = self.services()
-            dead = [service for service in started if not service.is_running()]
-            if started and not dead:
+            running = {service.name for service in started if service.is_running()}
+            # What ended by itself, and what was never noted since a start before was killed.
+            every = dict.fromkeys([*_NEEDED, *(service.name for service in started)])
+            missing = [name for name in every if name not in running]
+            if not missing:
                 say(f"it runs already; its addresses are in {self.credentials}")
                 return
-            if dead and all(service.name in _WORKERS for service in dead):
-                self._start_again(dead, say)
+            if all(name in _WORKERS for name in missing):
+                self._start_workers(missing, say)
                 return
-            if dead:
-                names = ", ".join(service.name for service in dead)
-                say(f"{names} ended by itself: all is started anew")
+            if started:
+                say(f"{', '.join(missing)} not running: all is started anew")
                 self._stop(started)
             try:
                 self._start(say)
@@ -107,8 +111,8 @@ class Stack:
             BUCKET,
             urlsplit(environment["AWS_ENDPOINT_URL"]).port or 0,
             (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]),
+            self._note,
         )
-        self._note(s3.service)
         say(f"S3      {s3.endpoint_url}, bucket {BUCKET}")
         self._start_mlflow(environment, say)
         self._start_ray(environment)
@@ -144,15 +148,13 @@ class Stack:
             say(f"SQLite  for MLflow's runs, since {why}")
         else:
             port, password = free_port(5432), environment[_POSTGRES_PASSWORD]
-            postgres = start_postgres(programs, data, port, password)
-            self._note(postgres.service)
+            postgres = start_postgres(programs, data, port, password, self._note)
             database = postgres.uri
             own |= postgres.environment
             say(f"Postgres on port {port}, for MLflow's runs")
         port = urlsplit(environment["MLFLOW_TRACKING_URI"]).port or 0
         artifacts = f"s3://{BUCKET}/mlflow"
-        server = start_mlflow_server(self.folder, port, database, artifacts, own)
-        self._note(server.service)
+        server = start_mlflow_server(self.folder, port, database, artifacts, own, note=self._note)
         say(f"MLflow  {server.uri}, artifacts in {artifacts}")
 
     def _start_ray(self, environment: Mapping[str, str]) -> None:
@@ -160,8 +162,7 @@ class Stack:
         own = self._of_nodes(environment)
         web = (f"--dashboard-host={dashboard.hostname}", f"--dashboard-port={dashboard.port}")
         port = int(environment["RAY_ADDRESS"].rpartition(":")[2])
-        head = start_head(self.folder, port, own, (*_SMALL, "--num-cpus=0", *web))
-        self._note(head)
+        head = start_head(self.folder, port, own, (*_SMALL, "--num-cpus=0", *web), self._note)
         token = {"Authorization": f"Bearer {environment['RAY_AUTH_TOKEN']}"}
         jobs = f"{dashboard.geturl()}/api/jobs/"
         head.wait_until(lambda: answers(jobs, token), _SECONDS_FOR_JOBS)
@@ -171,15 +172,16 @@ class Stack:
     def _start_worker(self, name: str, own: Mapping[str, str]) -> None:
         cpus = max(1, (psutil.cpu_count(logical=False) or 1) // len(_WORKERS))
         options = (*_SMALL, f"--num-cpus={cpus}")
-        self._note(start_worker(self.folder, name, own["RAY_ADDRESS"], own, options))
+        start_worker(self.folder, name, own["RAY_ADDRESS"], own, options, self._note)
 
-    def _start_again(self, dead: list[Service], say: Say) -> None:
-        """Start workers that ended, beside all that runs on."""
-        for worker in dead:
-            worker.stop()  # what it has left
-            self._write_running([s for s in self.services() if s != worker])
-            self._start_worker(worker.name, self._of_nodes(self.environment()))
-            say(f"Ray     {worker.name} is started again")
+    def _start_workers(self, names: Sequence[str], say: Say) -> None:
+        """Start workers that do not run, beside all that does."""
+        ended = {service.name: service for service in self.services()}
+        for name in names:
+            if name in ended:
+                ended[name].stop()  # what it has left
+            self._start_worker(name, self._of_nodes(self.environment()))
+            say(f"Ray     {name} is started again")
 
     @staticmethod
     def _of_nodes(environment: Mapping[str, str]) -> dict[str, str]:
@@ -188,11 +190,9 @@ class Stack:
         return {**environment, "PATH": path, _POSTGRES_PASSWORD: ""}
 
     def _note(self, service: Service) -> None:
-        """Write a service down as soon as it serves, so that it can be stopped whatever comes."""
-        self._write_running([*self.services(), service])
-
-    def _write_running(self, services: list[Service]) -> None:
-        every = [asdict(service) for service in services]
+        """Write a service down, in the place of one of its name that ended."""
+        others = [other for other in self.services() if other.name != service.name]
+        every = [asdict(each) for each in (*others, service)]
         self._running.write_text(json.dumps(every, indent=1), encoding="utf-8")
 
     def _write_down(self, environment: Mapping[str, str]) -> None:
