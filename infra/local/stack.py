@@ -193,15 +193,14 @@ class Stack:
         """Write a service down, in the place of one of its name that ended."""
         others = [other for other in self.services() if other.name != service.name]
         every = [asdict(each) for each in (*others, service)]
-        self._running.write_text(json.dumps(every, indent=1), encoding="utf-8")
+        _write_whole(self._running, json.dumps(every, indent=1))
 
     def _write_down(self, environment: Mapping[str, str]) -> None:
         lines = [
             "# What clients need in their environment: set -a; . THIS FILE; set +a",
             *(f"{name}={value}" for name, value in environment.items()),
         ]
-        self.credentials.touch(mode=0o600)
-        self.credentials.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write_whole(self.credentials, "\n".join(lines) + "\n")
 
     def _stop(self, services: list[Service]) -> None:
         for service in reversed(services):
@@ -219,3 +218,11 @@ class Stack:
             raise ServiceError(
                 f"another command starts or stops the stack in {self.folder}"
             ) from None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read: whole, or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

@@ -1,6 +1,7 @@
 """The stack of this machine: what is started, noted and started again. Its services sleep."""
 
 import json
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -165,3 +166,31 @@ def test_a_service_that_cannot_be_noted_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space left"):
         start_service("sleeper", ["sleep", "600"], tmp_path / "log", {}, note=note)
     assert not started[0].is_running()
+
+
+def test_what_is_written_down_is_whole_or_as_it_was(
+    stack: Stack, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written beside its place, from the start for its owner alone."""
+    modes = set()
+
+    def replace(source: Path, target: Path) -> None:
+        modes.add(stat.S_IMODE(source.stat().st_mode))
+        raise OSError("killed")
+
+    up(stack)
+    stack.down(lambda line: None)
+    before = stack.credentials.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("infra.local.stack.os.replace", replace)
+        with pytest.raises(OSError, match="killed"):
+            up(stack)
+        assert stack.credentials.read_bytes() == before
+        patch.setattr(stack, "_write_down", lambda environment: None)
+        with pytest.raises(OSError, match="killed"):
+            up(stack)
+        assert stack.services() == []
+    assert modes == {0o600}
+    up(stack)
+    assert stat.S_IMODE(stack.credentials.stat().st_mode) == 0o600
+    assert names(stack) == NAMES
