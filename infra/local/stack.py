@@ -210,7 +210,11 @@ class Stack:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         # PostgreSQL runs as a user of its own where root starts it, and has to find its data.
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        # Set afterwards, since root's umask would cut a mode that mkdir is given.
+        missing = [each for each in (self.folder, *self.folder.parents) if not each.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)
         try:
             with FileLock(self.folder / "lock", timeout=0):
                 yield

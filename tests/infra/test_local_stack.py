@@ -1,6 +1,7 @@
 """The stack of this machine: what is started, noted and started again. Its services sleep."""
 
 import json
+import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -194,3 +195,23 @@ def test_what_is_written_down_is_whole_or_as_it_was(
     up(stack)
     assert stat.S_IMODE(stack.credentials.stat().st_mode) == 0o600
     assert names(stack) == NAMES
+
+
+def test_the_user_of_postgresql_finds_its_data_whatever_roots_mask_is(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.local.stack.postgres_programs", lambda: None)
+    stack = Stack(tmp_path / "new/stack")
+    before = os.umask(0o077)
+    try:
+        up(stack)
+    finally:
+        os.umask(before)
+    for folder in (stack.folder.parent, stack.folder):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o711
+
+
+def test_a_folder_that_was_there_keeps_its_mode(stack: Stack, machine: Machine) -> None:
+    stack.folder.chmod(0o750)
+    up(stack)
+    assert stat.S_IMODE(stack.folder.stat().st_mode) == 0o750
