@@ -153,13 +153,11 @@ def _command(process: psutil.Process) -> list[str]:
 
 def test_it_listens_on_loopback_alone(cluster: Cluster) -> None:
     services = {service.pid for service in cluster.stack.services()}
-    family = {
-        child.pid for pid in services for child in psutil.Process(pid).children(recursive=True)
-    }
+    own = services | {process.pid for process in descendants(cluster)}
     listening = {
         connection.laddr.ip.removeprefix("::ffff:")
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.pid in services | family
+        if connection.status == psutil.CONN_LISTEN and connection.pid in own
     }
     assert listening == {"127.0.0.1"}
 
@@ -264,7 +262,7 @@ def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> Non
 def test_a_progress_actor_that_dies_is_missed_by_nobody(cluster: Cluster) -> None:
     process = cluster.submit({**SPEC, "name": "progress", "seeds": [30]})
     wait_for(lambda: any(cluster.objects.names("checkpoints/")), process, cluster, "progress")
-    actors = [p for p in psutil.process_iter() if "ray::ProgressActor" in " ".join(_command(p))]
+    actors = [p for p in descendants(cluster) if "ray::ProgressActor" in " ".join(_command(p))]
     assert actors
     for actor in actors:
         actor.kill()
@@ -291,6 +289,17 @@ def trains_on(cluster: Cluster) -> Service:
             if any("RayTrainWorker" in " ".join(_command(process)) for process in family):
                 return node
     raise AssertionError("nothing trains anywhere")
+
+
+def descendants(cluster: Cluster) -> list[psutil.Process]:
+    """Return what the cluster's own services have started: others may run on this machine."""
+    services = [*cluster.stack.services(), *cluster.joined]
+    return [
+        child
+        for service in services
+        if service.is_running()
+        for child in psutil.Process(service.pid).children(recursive=True)
+    ]
 
 
 def workers(cluster: Cluster) -> list[Service]:
