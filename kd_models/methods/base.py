@@ -269,6 +269,13 @@ class Step(Value, ABC):
         """Return the SHA-256 of the pretrained weights that the step needs, if any."""
         return self.detector.pretrained_sha256
 
+    def seed_of(self, seed: int) -> int:
+        """Return the seed that it is trained with for a candidate's seed.
+
+        Another than the candidate's where it is the same step for all of them.
+        """
+        return seed
+
     @property
     def lane_group(self) -> Self:
         """Return one step for all that can train as lanes of one network.
@@ -321,11 +328,14 @@ class MethodSettings(Value, ABC):
         return {}
 
     @abstractmethod
-    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
-        """Yield every combination of the method's axes for a dataset.
+    def variants(
+        self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None
+    ) -> Iterator[Variant]:
+        """Yield every combination of the method's axes for a dataset and normal class.
 
         Args:
             dataset: the dataset.
+            images: how many normal images there are to train on; None where that is not known.
             pretrained_sha256: of the pretrained weights; None where the method asks for none, or
                 only costs are wanted.
         """
@@ -342,6 +352,7 @@ class Method:
         detector: the model of its deployed detectors.
         example: the fewest settings that a sweep of it needs.
         is_default: whether sweep files that name no method mean this one.
+        is_baseline: whether students are compared with it that cost more.
         read_pretrained: reads pretrained weights, given where they are, the folder for downloads
             and whether downloads are allowed; raises WeightsError, or WeightsMissing where only
             a download would help.
@@ -353,4 +364,5 @@ class Method:
     detector: type[Detector]
     example: Mapping[str, Any] = field(default_factory=dict)
     is_default: bool = False
+    is_baseline: bool = False
     read_pretrained: Callable[[str, Path, bool], PretrainedWeights] | None = None

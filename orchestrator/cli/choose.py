@@ -19,6 +19,9 @@ def choose(
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Longest that an image may take on one CPU thread.")
     ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Let a baseline be chosen, too.")
+    ] = False,
     tracking_uri: Annotated[
         str | None,
         typer.Option(help="MLflow; default the file's, $MLFLOW_TRACKING_URI, or below $KD_HOME."),
@@ -35,6 +38,8 @@ def choose(
     its metrics, cost, threshold, preprocessing and stage key, under the alias champion. Choosing
     the same student again makes no second version.
 
+    A baseline that costs no more than the chosen student and detects as well is named.
+
     Exit code 1 when for some class no student is within the limits.
     """
 
@@ -48,7 +53,11 @@ def choose(
             name, uri = spec.name, uri or spec.storage.mlflow_uri
         client = connect(uri or default_storage().mlflow_uri)
         runs = registry.finished_candidates(client, name)
-        choices = registry.choose(runs, registry.Limits(max_params, max_flops, max_latency_ms))
+        choices = registry.choose(
+            runs,
+            registry.Limits(max_params, max_flops, max_latency_ms),
+            with_baselines=baselines,
+        )
         table = Table(title=f"champions of {name}")
         headings = (
             "model",
@@ -84,7 +93,14 @@ def choose(
                 "flops": int(metrics["flops"]),
                 "latency_ms": metrics["latency_ms"],
                 "threshold": metrics["threshold"],
+                "baselines_as_good": [run.data.tags["student"] for run in choice.baselines],
             }
+            for run in choice.baselines:
+                say(
+                    f"{model}: {run.data.tags['student']} costs no more "
+                    f"({int(run.data.metrics['flops']):,} FLOPs) and detects as well "
+                    f"({registry.choosing_metric(run):.4f}); --baselines lets it be chosen"
+                )
             rows.append(row)
             table.add_row(
                 f"{model}/{version.version}",

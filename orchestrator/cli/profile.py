@@ -55,7 +55,7 @@ def profile(
         for heading in ("", "params", "FLOPs", "ms"):
             table.add_column(heading, justify="right" if heading else "left")
         alike: dict[object, list[Variant]] = {}
-        for variant in settings.variants(row, None):
+        for variant in settings.variants(row, None, None):
             detector = variant.steps[-1][0].detector
             alike.setdefault((detector.cost_group, variant.image_size), []).append(variant)
         found = [_profile(variants, batch) for variants in alike.values()]

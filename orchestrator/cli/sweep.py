@@ -121,10 +121,10 @@ def _run(
 ) -> Answer:
     if report is not None:
         _check_report(report)
-    from orchestrator.reporting.comparison import compare
+    from orchestrator.reporting.comparison import compare, standings
     from orchestrator.reporting.progress import display_for, duration
     from orchestrator.reporting.report import write_report
-    from orchestrator.reporting.tables import candidates_table, comparison_table
+    from orchestrator.reporting.tables import candidates_table, classes_table, standings_table
     from orchestrator.sweep import run_sweep
     from orchestrator.tracking.client import without_password
 
@@ -137,6 +137,7 @@ def _run(
     if report is not None:
         write_report(outcome.results, spec.evaluation.protocol, report)
     compared = compare(outcome.results)
+    found = standings(compared, spec.evaluation.protocol)
     uri = without_password(spec.storage.mlflow_uri)
     server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
     look = uri if uri.startswith("http") else server
@@ -147,15 +148,25 @@ def _run(
         "reused": outcome.reused,
         "seconds": round(outcome.seconds, 3),
         "tracking_uri": uri,
+        "configurations": [standing.as_row() for standing in found],
         "candidates": [result.as_row() for result in outcome.results],
     }
     text = Group(
-        candidates_table(outcome.results, spec.evaluation.protocol),
-        *([comparison_table(compared)] if len(compared) > 1 else []),
+        *(
+            [candidates_table(outcome.results, spec.evaluation.protocol)]
+            if len(outcome.results) <= _MOST_SHOWN
+            else []
+        ),
+        *([standings_table(found, spec.evaluation.protocol)] if compared else []),
+        *([classes_table(compared)] if any(len(one.classes) > 1 for one in compared) else []),
         f"{outcome.trained} stages trained, {outcome.reused} reused, {duration(outcome.seconds)}.",
         f"Compare them in the MLflow UI, experiment {spec.name}: {look}",
     )
     return Answer(data, text, exit_code=0 if outcome.succeeded else 1)
+
+
+_MOST_SHOWN = 30
+"""Candidates that are shown one by one; ``--json``, ``--report`` and MLflow have them all."""
 
 
 def _check_report(folder: Path) -> None:

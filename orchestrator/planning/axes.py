@@ -13,6 +13,9 @@ TAKEN_AXES = frozenset(
     (
         *(field.name for of in (Evaluation, Cost) for field in fields(of)),
         *("dataset", "normal_class", "method", "student", "seed", "step", "role", "sweep"),
+        *("seeds", "auroc_mean", "auroc_spread", "val_auroc_mean", "val_auroc_spread"),
+        *("test_auroc_mean", "test_auroc_spread"),
+        *("kind", "label", "configuration", "methods"),
         *("stage_key", "parent_keys", "run_id", "status", "reason", "complete", "protocol"),
         *("teacher_auroc", "difference_to_teacher", "pixel_auroc", "pro", "preprocessing"),
     )

@@ -1,17 +1,19 @@
 """From a spec to candidates, the distinct stages they need, and packs. Pure: no Ray, no I/O."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import TypeVar
 
 from kd_models.data import DatasetRow, resolve_class
+from kd_models.methods.base import Variant
 from orchestrator.planning.axes import check_axes
+from orchestrator.planning.configuration import Configuration, Telling
 from orchestrator.planning.pack import MOST_IN_A_PACK, Pack, evenly
-from orchestrator.planning.spec import SweepSpec
-from orchestrator.planning.stage import Candidate, Stage, StepWithRecipe
+from orchestrator.planning.spec import MethodSpec, SpecError, SweepSpec
+from orchestrator.planning.stage import Candidate, Stage, StepWithRecipe, telling
 
 T = TypeVar("T")
 
@@ -29,11 +31,15 @@ class Plan:
         """Return candidates by the key of the stage that is the student."""
         return {candidate.key: candidate for candidate in self.candidates}
 
+    @cached_property
+    def telling(self) -> Telling:
+        """Return what tells the candidates' configurations apart."""
+        return telling(self.candidates)
+
     @property
     def stages_by_kind(self) -> dict[str, int]:
-        """Return how many stages train a teacher, and how many a student."""
-        counts = Counter(stage.kind for stage in self.stages.values())
-        return {kind: counts[kind] for kind in ("teacher", "student")}
+        """Return how many stages train a teacher or a student, or fit a baseline."""
+        return self._by_kind(self.stages)
 
     @property
     def stages_by_step(self) -> dict[str, int]:
@@ -43,10 +49,13 @@ class Plan:
     @property
     def stages_without_sharing(self) -> dict[str, int]:
         """Return how many stages of each kind there would be if nothing were shared."""
-        kinds = Counter(
-            self.stages[key].kind for candidate in self.candidates for key in candidate.stages
-        )
-        return {kind: kinds[kind] for kind in ("teacher", "student")}
+        return self._by_kind(key for candidate in self.candidates for key in candidate.stages)
+
+    def _by_kind(self, keys: Iterable[str]) -> dict[str, int]:
+        baselines = {c.key for c in self.candidates if c.configuration.kind == "baseline"}
+        kinds = Counter("baseline" if key in baselines else self.stages[key].kind for key in keys)
+        shown = ("teacher", "student", *(["baseline"] if baselines else []))
+        return {kind: kinds[kind] for kind in shown}
 
     def epochs(self, finished: frozenset[str] = frozenset()) -> int:
         """Return the epochs to train when the stages ``finished`` are in the store."""
@@ -82,17 +91,27 @@ class Plan:
         return tuple(packs)
 
     def _groups(self) -> Mapping[tuple[int, Hashable], list[Stage]]:
-        """Return stages by their number of parents and what else those of a pack share."""
+        """Return stages by their number of parents and what else those of a pack share.
+
+        Stages whose last parents are of different groups are in different ones too, so that none
+        waits for parents that only others need.
+        """
         groups: dict[tuple[int, Hashable], list[Stage]] = {}
         # Hashing a step is slow, and stages share these objects, so each is numbered once.
         numbers: dict[int, int] = {}
         known: dict[Hashable, int] = {}
+        group_of: dict[str, tuple[int, Hashable]] = {}
         for stage in self.stages.values():
             step = stage.step_with_recipe
             if id(step) not in numbers:
                 numbers[id(step)] = known.setdefault(step.lane_group, len(known))
-            alike = (stage.method, stage.dataset, stage.image_size, numbers[id(step)])
-            groups.setdefault((len(stage.parents), alike), []).append(stage)
+            parent = group_of[stage.parents[-1]] if stage.parents else None
+            alike: Hashable = (stage.method, numbers[id(step)], parent)
+            if step.recipe is None and not stage.parents:
+                alike = None  # these are fitted one after another, whatever their shapes
+            group = (len(stage.parents), (stage.dataset, stage.image_size, alike))
+            groups.setdefault(group, []).append(stage)
+            group_of[stage.key] = group
         return groups
 
 
@@ -107,6 +126,8 @@ class DatasetFacts:
     """of the content that is used for each normal class, where that is not all of it"""
     depths: Mapping[str, int | None] = field(default_factory=dict)
     """by normal class, see ImageSet"""
+    images: Mapping[str, int] = field(default_factory=dict)
+    """by normal class, how many there are to train on, where that is known"""
 
     def fingerprint_of(self, normal_class: str) -> str:
         """Return the fingerprint of what the task with a normal class is made of."""
@@ -124,59 +145,128 @@ def make_plan(
     Args:
         spec: the sweep.
         facts: by dataset name, for every dataset of the spec.
-        pretrained_sha256: of the pretrained weights, if the method asks for any.
+        pretrained_sha256: of the pretrained weights, if a method asks for any.
 
     Raises:
-        SpecError: ``normal_classes`` lacks a dataset, or an axis of the method cannot be used.
+        SpecError: ``normal_classes`` lacks a dataset, an axis of a method cannot be used, or
+            nothing tells two candidates apart.
         DataError: a dataset does not have a normal class.
     """
-    stages: dict[str, Stage] = {}
-    candidates: dict[str, Candidate] = {}
-    # Many candidates need the same stage, and making and hashing one takes time. So equal steps
-    # become one object, and a stage that was made is found by the id of its step.
-    same: dict[StepWithRecipe, StepWithRecipe] = {}
-    known: dict[tuple[object, ...], str] = {}
+    planning = _Planning(spec, pretrained_sha256)
+    methods = spec.all_methods
     for dataset in dict.fromkeys(spec.datasets):
         fact = facts[dataset]
-        wanted = spec.classes_of(dataset, tuple(fact.row.classes))
-        classes = dict.fromkeys(resolve_class(fact.row, name) for name in wanted)
-        variants = [
-            (
-                variant,
-                [same.setdefault(s, s) for s in (StepWithRecipe(*each) for each in variant.steps)],
-            )
-            for variant in spec.settings.variants(fact.row, pretrained_sha256)
-        ]
-        for variant, chain in variants:
-            check_axes(spec.method, variant.axes, chain[-1].step)
-        for normal_class, (variant, chain), seed in product(classes, variants, spec.seeds):
+        every: dict[str, None] = {}
+        for place, method in enumerate(methods):
+            is_baseline = place >= len(spec.methods)
+            if is_baseline:
+                classes = every
+            else:
+                wanted = spec.classes_of(method, dataset, tuple(fact.row.classes))
+                classes = dict.fromkeys(resolve_class(fact.row, name) for name in wanted)
+                every |= classes
+            for normal_class in classes:
+                planning.add(method, fact, normal_class, is_baseline=is_baseline)
+    return planning.plan()
+
+
+class _Planning:
+    """A plan in the making."""
+
+    def __init__(self, spec: SweepSpec, pretrained_sha256: str | None) -> None:
+        self._spec, self._pretrained_sha256 = spec, pretrained_sha256
+        self._stages: dict[str, Stage] = {}
+        self._candidates: dict[str, Candidate] = {}
+        self._of_a_name: dict[tuple[object, ...], str] = {}
+        # Many candidates need the same stage, and making and hashing one takes time. So equal
+        # steps become one object, and a stage that was made is found by the id of its step.
+        self._same: dict[StepWithRecipe, StepWithRecipe] = {}
+        self._known: dict[tuple[object, ...], str] = {}
+        self._variants: dict[tuple[object, ...], list[_PlannedVariant]] = {}
+
+    def plan(self) -> Plan:
+        ordered = sorted(self._stages.values(), key=lambda stage: len(stage.parents))
+        candidates = tuple(self._candidates.values())
+        return Plan(self._spec, candidates, {stage.key: stage for stage in ordered})
+
+    def add(
+        self, method: MethodSpec, fact: DatasetFacts, normal_class: str, *, is_baseline: bool
+    ) -> None:
+        """Add a method's candidates of a normal class, with the stages that they need.
+
+        Args:
+            method: the method.
+            fact: of the dataset.
+            normal_class: key of the normal class.
+            is_baseline: whether they are there for the others to be compared with.
+        """
+        variants = self._variants_of(
+            method, fact, fact.images.get(normal_class), is_baseline=is_baseline
+        )
+        for variant, seed in product(variants, self._spec.seeds_of(method)):
             keys: list[str] = []
-            for step in chain:
-                wish = (dataset, normal_class, variant.image_size, id(step), seed, *keys)
-                if wish not in known:
+            seeds = [step.step.seed_of(seed) for step in variant.chain]
+            for step, own_seed in zip(variant.chain, seeds, strict=True):
+                wish = (fact.row.name, normal_class, variant.image_size, id(step), own_seed, *keys)
+                if wish not in self._known:
                     stage = Stage(
-                        method=spec.method,
+                        method=method.method,
                         dataset=fact.row.name,
                         normal_class=normal_class,
                         image_size=variant.image_size,
                         step_with_recipe=step,
-                        seed=seed,
+                        seed=own_seed,
                         fingerprint=fact.fingerprint_of(normal_class),
                         parents=tuple(keys),
                     )
-                    stages.setdefault(stage.key, stage)
-                    known[wish] = stage.key
-                keys.append(known[wish])
+                    self._stages.setdefault(stage.key, stage)
+                    self._known[wish] = stage.key
+                keys.append(self._known[wish])
             candidate = Candidate(
                 fact.row.name,
                 normal_class,
                 fact.row.classes[normal_class],
-                spec.method,
-                variant.axes,
-                seed,
+                variant.configuration,
+                seed if seed in seeds else seeds[-1],
                 tuple(keys),
                 fact.depths.get(normal_class),
             )
-            candidates.setdefault(candidate.key, candidate)
-    ordered = sorted(stages.values(), key=lambda stage: len(stage.parents))
-    return Plan(spec, tuple(candidates.values()), {stage.key: stage for stage in ordered})
+            if candidate.key not in self._candidates:
+                self._check_is_told_apart(candidate)
+                self._candidates[candidate.key] = candidate
+
+    def _variants_of(
+        self, method: MethodSpec, fact: DatasetFacts, images: int | None, *, is_baseline: bool
+    ) -> "list[_PlannedVariant]":
+        wish = (id(method), fact.row.name, images)
+        if wish not in self._variants:
+            found = method.settings.variants(fact.row, images, self._pretrained_sha256)
+            self._variants[wish] = [
+                self._planned(method, variant, is_baseline=is_baseline) for variant in found
+            ]
+        return self._variants[wish]
+
+    def _planned(
+        self, method: MethodSpec, variant: Variant, *, is_baseline: bool
+    ) -> "_PlannedVariant":
+        chain = tuple(StepWithRecipe(*each) for each in variant.steps)
+        chain = tuple(self._same.setdefault(step, step) for step in chain)
+        check_axes(method.method, variant.axes, chain[-1].step)
+        kind = "baseline" if is_baseline else chain[-1].step.kind
+        configuration = Configuration(method.method, kind, variant.axes, method.label)
+        return _PlannedVariant(configuration, variant.image_size, chain)
+
+    def _check_is_told_apart(self, candidate: Candidate) -> None:
+        name = (*candidate.task, candidate.configuration.key, candidate.seed)
+        if self._of_a_name.setdefault(name, candidate.key) != candidate.key:
+            raise SpecError(
+                f"methods: two entries of {candidate.configuration.group} train different "
+                f"students that are both called {candidate.name()}; give each entry a label"
+            )
+
+
+@dataclass(frozen=True)
+class _PlannedVariant:
+    configuration: Configuration
+    image_size: int
+    chain: tuple[StepWithRecipe, ...]

@@ -6,6 +6,8 @@ It imports neither Ray nor MLflow, so that a dry run does not wait for them.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from kd_models.data import (
     DataError,
     DatasetMissing,
@@ -24,7 +26,7 @@ from orchestrator.console import Say
 from orchestrator.planning.bucket_data import local_name
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.pretrained import read_pretrained
-from orchestrator.planning.spec import SweepSpec
+from orchestrator.planning.spec import SpecError, SweepSpec
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
         else:
             facts[name], images[loaded.name] = facts_of(loaded), loaded
     pretrained = sha256 = None
-    if source := spec.settings.pretrained_source:
+    if wanted := _pretrained_wanted(spec):
+        method, source = wanted
         try:
             pretrained = read_pretrained(
-                method_of(spec.method),
+                method_of(method),
                 source,
                 spec.storage.data_path,
                 spec.storage.s3,
@@ -90,10 +93,35 @@ def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
     return Prepared(plan, images, pretrained)
 
 
+def _pretrained_wanted(spec: SweepSpec) -> tuple[str, str] | None:
+    """Return the method that asks for pretrained weights, and where they are, if one does.
+
+    Raises:
+        SpecError: two ask for different ones.
+    """
+    wanted = {
+        (one.method, one.settings.pretrained_source)
+        for one in spec.all_methods
+        if one.settings.pretrained_source
+    }
+    if len(wanted) > 1:
+        asked = " and ".join(f"{source} (of {method})" for method, source in sorted(wanted))
+        raise SpecError(
+            f"methods: pretrained weights are asked for from {asked}; a sweep can have one of "
+            "them, so make two sweeps"
+        )
+    return next(iter(wanted), None)
+
+
 def facts_of(images: ImageSet) -> DatasetFacts:
     """Return what planning has to know of a loaded dataset."""
+    counts = torch.bincount(images.train.labels, minlength=len(images.row.classes)).tolist()
     return DatasetFacts(
-        images.row, images.fingerprint, images.class_fingerprints, images.depths or {}
+        images.row,
+        images.fingerprint,
+        images.class_fingerprints,
+        images.depths or {},
+        dict(zip(images.row.classes, counts, strict=True)),
     )
 
 
@@ -108,8 +136,12 @@ def tell_of_files(images: ImageSet, say: Say) -> None:
 def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
     local = local_name(name, spec.storage, say)
     row = dataset_row(local)
-    wanted = spec.classes_of(name, tuple(row.classes))
-    classes = tuple(dict.fromkeys(resolve_class(row, value) for value in wanted))
+    every = tuple(row.classes)
+    classes_of = [
+        (method, [resolve_class(row, each) for each in spec.classes_of(method, name, every)])
+        for method in spec.methods
+    ]
+    classes = tuple(dict.fromkeys(key for _, own in classes_of for key in own))
     options = LoadOptions(
         unreadable=spec.unreadable_images,
         download=download,
@@ -126,8 +158,9 @@ def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
     for key in classes:
         try:
             count = check_learnable(images, key)
-            for batch_size in spec.settings.batch_sizes().values():
-                batches_per_epoch(count, batch_size, spec.resources.workers)
+            for method, own in classes_of:
+                for batch_size in method.settings.batch_sizes().values() if key in own else ():
+                    batches_per_epoch(count, batch_size, spec.resources.workers)
         except DataError as error:
             problems.append(str(error))
         except DataTooSmall as error:

@@ -1,6 +1,6 @@
 """Stages and candidates: what a plan is made of."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from kd_models.methods.base import Step
 from kd_models.names import together
 from kd_models.recipe import Recipe
-from kd_models.values import short_text
+from orchestrator.planning.configuration import Configuration, Task, Telling
 from orchestrator.planning.keys import SCHEMA, Encoded, canonical_json, sha256
 
 
@@ -104,8 +104,9 @@ class Stage:
 
     @property
     def step_title(self) -> str:
-        """Return the step's name, with a note if it is a second step."""
-        return f"{self.step.name} as second step" if len(self.parents) > 1 else self.step.name
+        """Return the step's name, with a note if it is a second step of training."""
+        is_second = len(self.parents) > 1 and self.recipe is not None
+        return f"{self.step.name} as second step" if is_second else self.step.name
 
     @property
     def title(self) -> str:
@@ -121,9 +122,7 @@ class Candidate:
     normal_class: str
     normal_class_name: str
     """as people call it"""
-    method: str
-    axes: Mapping[str, Any]
-    """values by the name of the method's own axis, as JSON; the first says most"""
+    configuration: Configuration
     seed: int
     stages: tuple[str, ...]
     """keys of its chain, the student itself last"""
@@ -135,7 +134,25 @@ class Candidate:
         """Return the key of the stage that is the student."""
         return self.stages[-1]
 
+    @property
+    def axes(self) -> Mapping[str, Any]:
+        """Return the values by axis, as JSON."""
+        return self.configuration.axes
+
+    @property
+    def task(self) -> Task:
+        """Return dataset and normal class: what detectors are compared on."""
+        return self.dataset, self.normal_class
+
     def name(self) -> str:
         """Return dataset, class, axes and seed in one line."""
-        axes = " ".join(map(short_text, self.axes.values()))
-        return f"{together(self.dataset, self.normal_class)} {axes} seed {self.seed}"
+        return f"{together(*self.task)} {self.configuration.name} seed {self.seed}"
+
+
+def telling(candidates: Iterable[Candidate]) -> Telling:
+    """Return what tells the configurations of candidates apart."""
+    tasks: dict[Task, dict[str, Configuration]] = {}
+    for candidate in candidates:
+        one = candidate.configuration
+        tasks.setdefault(candidate.task, {})[one.key] = one
+    return Telling({task: list(own.values()) for task, own in tasks.items()})

@@ -15,7 +15,14 @@ from kd_models.methods.base import MethodSettings
 from kd_models.methods.registry import method_of, methods
 from kd_models.names import shown
 from kd_models.values import nearest
-from orchestrator.planning.spec import SpecError, SweepSpec, frozen
+from orchestrator.planning.spec import (
+    SETTINGS,
+    MethodSpec,
+    SpecError,
+    SweepSpec,
+    default_method,
+    frozen,
+)
 from orchestrator.planning.storage import StorageSpec
 from orchestrator.planning.yaml_reader import read_yaml
 
@@ -43,7 +50,7 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         return SweepSpec.model_validate(raw)
     except ValidationError as error:
-        lines = _explained(SweepSpec, error, _model_of(raw))
+        lines = _explained(SweepSpec, error, raw)
         # A group of settings that inherits from another has its mistakes too: say each once.
         own = [line for line in lines if not any(line.endswith(f".{other}") for other in lines)]
         said = [f"{shown(path)}: {line}" for line in own]
@@ -67,13 +74,6 @@ def method_settings(name: str, overrides: Sequence[str]) -> MethodSettings:
         return method.settings.model_validate(frozen(raw))
     except ValidationError as error:
         raise SpecError("\n".join(_explained(method.settings, error))) from None
-
-
-def _model_of(raw: Mapping[str, Any]) -> type[BaseModel] | None:
-    """Return the model of the settings that are the method's own, if there is such a method."""
-    there_are = methods()
-    method = there_are.get(str(raw.get("method", next(iter(there_are)))))
-    return None if method is None else method.settings
 
 
 def default_storage() -> StorageSpec:
@@ -112,18 +112,17 @@ def _with(raw: dict[str, Any], override: str) -> dict[str, Any]:
 
 
 _Place = tuple[str | int, ...]
-_METHODS_OWN = "settings"
 
 
 def _explained(
-    model: type[BaseModel], error: ValidationError, method: type[BaseModel] | None = None
+    model: type[BaseModel], error: ValidationError, raw: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Put into words what is wrong with each setting of a ``model``, in a line each.
 
     Args:
         model: what was validated.
         error: its error.
-        method: the model of the settings that are the method's own.
+        raw: what the sweep file says, if the model is that of one.
     """
     at: dict[_Place, list[ErrorDetails]] = {}
     for detail in error.errors():
@@ -137,16 +136,43 @@ def _explained(
     }
     lines = []
     for place, details in meant.items():
-        if place[0] == _METHODS_OWN and method is not None:
-            top = [*(n for n in model.model_fields if n != _METHODS_OWN), *method.model_fields]
-            lines.append(_line(place[1:], details, method, top))
+        if raw is not None and len(place) > 2 and place[0] == "methods":
+            lines.append(_line_of_a_method(place, details, raw))
         else:
             lines.append(_line(place, details, model, list(model.model_fields)))
     return lines
 
 
+def _line_of_a_method(
+    place: _Place, details: Sequence[ErrorDetails], raw: Mapping[str, Any]
+) -> str:
+    """Say what is wrong with a method's setting, as :func:`_line`."""
+    _, number, *inside = place
+    assert isinstance(number, int)
+    of_all: list[str] = []
+    prefix: _Place = place[:2]
+    entry: Any = raw
+    if isinstance(raw.get("methods"), list):
+        entry = raw["methods"][number]
+    else:  # its settings stand beside the sweep's own
+        prefix, of_all = (), [name for name in SweepSpec.model_fields if name != "methods"]
+    model: type[BaseModel] = MethodSpec
+    top = [*of_all, *MethodSpec.own_settings()]
+    if inside[0] == SETTINGS:
+        inside = inside[1:]
+        name = entry.get("method", default_method()) if isinstance(entry, Mapping) else ""
+        if method := methods().get(str(name)):
+            model = method.settings
+            top += model.model_fields
+    return _line(tuple(inside), details, model, list(dict.fromkeys(top)), prefix)
+
+
 def _line(
-    place: _Place, details: Sequence[ErrorDetails], model: type[BaseModel], top: Sequence[str]
+    place: _Place,
+    details: Sequence[ErrorDetails],
+    model: type[BaseModel],
+    top: Sequence[str],
+    prefix: _Place = (),
 ) -> str:
     """Say the setting, what is wrong, and what is near.
 
@@ -154,9 +180,10 @@ def _line(
         place: where the setting is in the ``model``.
         details: what pydantic says of it.
         model: of which it is a setting.
-        top: the settings there are beside the model's own.
+        top: the settings there are at its top.
+        prefix: where the ``model`` is in the sweep file.
     """
-    where = ".".join(map(str, place))
+    where = ".".join(map(str, (*prefix, *place)))
     kinds = {detail["type"] for detail in details}
     if "extra_forbidden" in kinds:
         valid = _settings_at(model, place[:-1]) if len(place) > 1 else top

@@ -1,81 +1,255 @@
-"""Comparison of students: the candidates of each combination of a method's axes, over seeds."""
+"""Comparison of configurations: means over normal classes and seeds, and what tells them apart."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean
+from typing import Any, Literal
 
 from kd_models.evaluation.cost import Cost
-from kd_models.names import together
-from kd_models.values import short_text
-from orchestrator.planning.stage import Candidate
+from kd_models.evaluation.metrics import Evaluation
+from kd_models.evaluation.protocol import EvaluationProtocol
+from orchestrator.planning.configuration import Configuration
+from orchestrator.planning.stage import telling
 from orchestrator.reporting.results import CandidateResult
+from orchestrator.reporting.statistics import SIGNIFICANT, holm, paired_p, spread
 
-MOST_TASKS = 6
-"""Datasets and normal classes that are compared one by one."""
+Judged = Literal["auroc", "test_auroc"]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The students of one combination of a method's axes.
+    """A configuration on one dataset.
 
     Attributes:
-        student: the axes that vary, in words.
-        aurocs: by task, one for every seed (and class).
-        costs: by task.
+        dataset: the dataset.
+        configuration: the configuration.
+        words: what tells it from the others.
+        results: its finished results by normal class and seed.
     """
 
-    student: str
-    aurocs: Mapping[str, tuple[float, ...]]
-    costs: Mapping[str, Cost]
+    dataset: str
+    configuration: Configuration
+    words: str
+    results: Mapping[tuple[str, int], CandidateResult]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the normal classes, in the order of the plan."""
+        return tuple(dict.fromkeys(normal_class for normal_class, _ in self.results))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds that finished on every class."""
+        return tuple(
+            seed
+            for seed in dict.fromkeys(seed for _, seed in self.results)
+            if all((normal_class, seed) in self.results for normal_class in self.classes)
+        )
+
+    @property
+    def cost(self) -> Cost:
+        """Return the cost on its most expensive class: a memory of images may differ in size."""
+        costs = [result.cost for result in self.results.values() if result.cost]
+        return max(costs, key=lambda cost: cost.flops)
+
+    def of_class(self, normal_class: str, metric: str) -> list[float]:
+        """Return a metric on one class, of every seed."""
+        found = (result for (own, _), result in self.results.items() if own == normal_class)
+        return [value for result in found if (value := value_of(result, metric)) is not None]
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean over classes of the mean over seeds; None where a class has none."""
+        by_class = [self.of_class(normal_class, metric) for normal_class in self.classes]
+        return mean(map(mean, by_class)) if all(by_class) else None
+
+    def by_seed(self, metric: str) -> list[float]:
+        """Return the mean over classes of each seed that finished on every class."""
+        means = []
+        for seed in self.seeds:
+            of_seed = [value_of(self.results[own, seed], metric) for own in self.classes]
+            known = [value for value in of_seed if value is not None]
+            if len(known) == len(of_seed):
+                means.append(mean(known))
+        return means
+
+    def spread(self, metric: str) -> float | None:
+        """Return the standard deviation of :meth:`by_seed`; None of fewer than two seeds."""
+        return spread(self.by_seed(metric))
+
+    def above(self, other: "Compared", metric: str) -> list[float]:
+        """Return by how much it is above another one, for each class and seed that both have.
+
+        A baseline is the same for every seed.
+        """
+        return list(self._differences(other, metric))
+
+    def _differences(self, other: "Compared", metric: str) -> Iterator[float]:
+        for (normal_class, seed), result in self.results.items():
+            own = value_of(result, metric)
+            if other.configuration.kind == "baseline":
+                theirs = next(iter(other.of_class(normal_class, metric)), None)
+            else:
+                found = other.results.get((normal_class, seed))
+                theirs = None if found is None else value_of(found, metric)
+            if own is not None and theirs is not None:
+                yield own - theirs
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a configuration stands among the others on a dataset.
+
+    Attributes:
+        compared: the configuration.
+        judged_by: the metric that is compared.
+        below_best: mean difference to the best student, by class and seed; None for the best
+            itself, and where they have no class and seed in common.
+        p: of that difference, corrected for the number of students; None where there are too few
+            classes and seeds to tell.
+        kept_up_with: baselines that cost no more and that it is not shown to beat, in words.
+    """
+
+    compared: Compared
+    judged_by: Judged
+    below_best: float | None
+    p: float | None
+    kept_up_with: tuple[str, ...]
+
+    @property
+    def told_apart(self) -> bool:
+        """Return whether the difference to the best student is more than chance."""
+        return self.p is not None and self.p < SIGNIFICANT
+
+    def as_row(self) -> dict[str, Any]:
+        """Return everything as one flat JSON object."""
+        one = self.compared
+        names = [name for name in Evaluation.__annotations__ if name != "threshold"]
+        return {
+            "dataset": one.dataset,
+            "configuration": one.words,
+            "method": one.configuration.method,
+            "label": one.configuration.label,
+            "kind": one.configuration.kind,
+            "axes": dict(one.configuration.axes),
+            "classes": len(one.classes),
+            "seeds": len(one.seeds),
+            **{name: one.mean(name) for name in (*names, "difference_to_teacher")},
+            **{f"{name}_spread": one.spread(name) for name in ("auroc", "val_auroc", "test_auroc")},
+            "below_best": self.below_best,
+            "p": self.p,
+            "told_apart": self.told_apart,
+            "cheaper_baselines_as_good": list(self.kept_up_with),
+            **asdict(one.cost),
+        }
+
+
+def value_of(result: CandidateResult, metric: str) -> float | None:
+    """Return a metric of a finished result, if it has it."""
+    if metric == "difference_to_teacher":
+        return result.difference
+    if metric in result.localisation:
+        return result.localisation[metric]
+    value: float | None = getattr(result.evaluation, metric, None)
+    return value
+
+
+def judged_by(protocol: EvaluationProtocol) -> Judged:
+    """Return the metric that a protocol reports."""
+    return "auroc" if protocol == "paper" else "test_auroc"
 
 
 def compare(results: Sequence[CandidateResult]) -> list[Compared]:
-    """Group the finished results by the method's axes; the order is that of the plan.
+    """Group the finished results by dataset and configuration, in the order of the plan.
 
-    A task is a dataset and normal class, or, where these are many, a dataset with all its classes.
+    Configurations whose axes differ between datasets alone are one.
     """
-    finished = [result for result in results if result.status == "finished"]
-    own = list(finished[0].candidate.axes) if finished else []
-    tasks = _by_task(finished)
-    whole_datasets = len(tasks) > MOST_TASKS
-    # An axis that differs between tasks alone, as a default by dataset does, names no student.
-    varying = [
-        name
-        for name in own
-        if any(len({axis_value(r.candidate, name) for r in task}) > 1 for task in tasks.values())
-    ]
-    groups: dict[str, list[CandidateResult]] = {}
-    for result in finished:
-        words = " ".join(axis_value(result.candidate, name) for name in varying or own[:1])
-        groups.setdefault(words, []).append(result)
-    compared = []
-    for words, group in groups.items():
-        by_task = _by_task(group, whole_datasets)
-        compared.append(
-            Compared(
-                words,
-                {
-                    task: tuple(r.evaluation.auroc for r in of if r.evaluation)
-                    for task, of in by_task.items()
-                },
-                {task: of[0].cost for task, of in by_task.items() if of[0].cost},
-            )
-        )
-    return compared
-
-
-def axis_value(candidate: Candidate, axis: str) -> str:
-    """Return a candidate's value on an axis in a short word."""
-    return short_text(candidate.axes[axis])
-
-
-def _by_task(
-    finished: Sequence[CandidateResult], whole_datasets: bool = False
-) -> dict[str, list[CandidateResult]]:
-    tasks: dict[str, list[CandidateResult]] = {}
-    for result in finished:
+    tell = telling(result.candidate for result in results)
+    found: dict[tuple[str, str], dict[tuple[str, int], CandidateResult]] = {}
+    for result in results:
+        if result.status != "finished":
+            continue
         candidate = result.candidate
-        task = candidate.dataset
-        if not whole_datasets:
-            task = together(candidate.dataset, candidate.normal_class)
-        tasks.setdefault(task, []).append(result)
-    return tasks
+        words = tell.words(candidate.configuration)
+        group = found.setdefault((candidate.dataset, words), {})
+        group[candidate.normal_class, candidate.seed] = result
+    return [
+        Compared(dataset, next(iter(group.values())).candidate.configuration, words, group)
+        for (dataset, words), group in found.items()
+    ]
+
+
+_OVER_SEEDS = ("auroc", "val_auroc", "test_auroc")
+OVER_SEEDS = ("seeds", *(f"{of}_{what}" for of in _OVER_SEEDS for what in ("mean", "spread")))
+"""what is said of a configuration on one task"""
+
+
+def over_seeds(
+    results: Sequence[CandidateResult],
+) -> Iterator[tuple[CandidateResult, dict[str, float]]]:
+    """Yield each finished result with the mean and spread of its configuration on its task.
+
+    Of one seed there is no spread.
+    """
+    groups: dict[tuple[str, str, str], list[CandidateResult]] = {}
+    for result in results:
+        if result.status == "finished":
+            candidate = result.candidate
+            group = (*candidate.task, candidate.configuration.key)
+            groups.setdefault(group, []).append(result)
+    for own in groups.values():
+        found: dict[str, float] = {"seeds": float(len(own))}
+        for metric in _OVER_SEEDS:
+            values = [value for each in own if (value := value_of(each, metric)) is not None]
+            found[f"{metric}_mean"] = mean(values)
+            if (around := spread(values)) is not None:
+                found[f"{metric}_spread"] = around
+        for result in own:
+            yield result, found
+
+
+def standings(compared: Sequence[Compared], protocol: EvaluationProtocol) -> list[Standing]:
+    """Return how each configuration stands on its dataset.
+
+    Args:
+        compared: the configurations.
+        protocol: says which AUROC they are compared by.
+    """
+    datasets: dict[str, list[Compared]] = {}
+    for one in compared:
+        datasets.setdefault(one.dataset, []).append(one)
+    metric = judged_by(protocol)
+    return [standing for own in datasets.values() for standing in _on_a_dataset(own, metric)]
+
+
+def _on_a_dataset(compared: Sequence[Compared], metric: Judged) -> list[Standing]:
+    students = [one for one in compared if one.configuration.kind == "student"]
+    baselines = [one for one in compared if one.configuration.kind == "baseline"]
+    best = max(students, key=lambda one: one.mean(metric) or 0.0, default=None)
+    others = [one for one in students if one is not best]
+    below = [best.above(one, metric) if best else [] for one in others]
+    p_of = {id(one): p for one, p in zip(others, holm(list(map(paired_p, below))), strict=True)}
+    below_of = {id(one): mean(own) for one, own in zip(others, below, strict=True) if own}
+    return [
+        Standing(
+            one,
+            metric,
+            below_of.get(id(one)),
+            p_of.get(id(one)),
+            _kept_up_with(one, baselines, metric) if one.configuration.kind == "student" else (),
+        )
+        for one in compared
+    ]
+
+
+def _kept_up_with(
+    student: Compared, baselines: Sequence[Compared], metric: Judged
+) -> tuple[str, ...]:
+    names = []
+    for baseline in baselines:
+        above = student.above(baseline, metric)
+        if not above or baseline.cost.flops > student.cost.flops:
+            continue
+        p = paired_p(above)
+        if mean(above) <= 0 or (p is not None and p >= SIGNIFICANT):
+            names.append(baseline.words)
+    return tuple(names)

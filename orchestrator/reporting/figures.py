@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from kd_models.evaluation.localisation import Shown
 from kd_models.evaluation.metrics import auroc, roc_curve
-from kd_models.names import shortened
+from kd_models.names import shortened, together
 from orchestrator.reporting.comparison import Compared
 from orchestrator.reporting.fonts import draw_names
 from orchestrator.reporting.results import StageResult
 from orchestrator.store.record import ScoredSplit
 
 _LONGEST_LABEL, _LETTERS_AN_INCH, _LETTERS_OF_A_TITLE = 120, 12, 9
+_MOST_TASKS = 6
+"""Datasets and normal classes that are drawn one by one."""
 
 
 def stage_figures(result: StageResult, title: str) -> dict[str, Figure]:
@@ -137,43 +139,39 @@ def overlay(
 
 
 def comparison_figure(compared: Sequence[Compared]) -> Figure:
-    """Draw AUROC and inference time of every kind of student (Zhou and Xing 2023, Fig. 5 and 6).
+    """Draw AUROC and inference time of every configuration (Zhou and Xing 2023, Fig. 5 and 6).
 
-    There is one bar for each dataset and normal class, and a dot for every seed if there are
-    several.
+    There is one bar for each dataset and normal class, or where these are many for each dataset,
+    and a dot for every seed if there are several.
     """
-    tasks = list(dict.fromkeys(task for one in compared for task in one.aurocs))
-    longest = min(max(map(len, tasks)), _LONGEST_LABEL)
-    width = max(6.0, 0.5 * len(compared) * len(tasks) + 2, longest / _LETTERS_AN_INCH + 1)
+    tasks = list(dict.fromkeys((one.dataset, own) for one in compared for own in one.classes))
+    whole_datasets = len(tasks) > _MOST_TASKS
+    bars = dict.fromkeys(task[:1] if whole_datasets else task for task in tasks)
+    kinds = list(dict.fromkeys(one.words for one in compared))
+    names = {of: shortened(together(*of), _LONGEST_LABEL) for of in bars}
+    longest = max(map(len, names.values()))
+    width = max(6.0, 0.5 * len(kinds) * len(bars) + 2, longest / _LETTERS_AN_INCH + 1)
     figure = Figure(figsize=(width, 7), layout="constrained")
     quality, time = figure.subplots(2, 1, sharex=True)
-    names = {task: shortened(task, _LONGEST_LABEL) for task in tasks}
-    bar = 0.8 / len(tasks)
-    for index, task in enumerate(tasks):
-        colour = f"C{index}"
-        for place, one in enumerate(compared):
-            if task not in one.aurocs:
+    bar = 0.8 / len(bars)
+    lowest = 1.0
+    for index, of in enumerate(bars):
+        for one in compared:
+            found = _by_seed(one, of)
+            if not found:
                 continue
-            x = place + (index - (len(tasks) - 1) / 2) * bar
-            found, cost = one.aurocs[task], one.costs[task]
-            quality.bar(x, np.mean(found), bar * 0.9, color=colour, label=names[task])
-            quality.annotate(
-                f"{np.mean(found):.3f}",
-                (x, float(np.mean(found))),
-                ha="center",
-                va="bottom",
-                size=7,
-            )
+            x = kinds.index(one.words) + (index - (len(bars) - 1) / 2) * bar
+            colour, value = f"C{index}", float(np.mean(found))
+            lowest = min(lowest, *found)
+            quality.bar(x, value, bar * 0.9, color=colour, label=names[of])
+            quality.annotate(f"{value:.3f}", (x, value), ha="center", va="bottom", size=7)
             if len(found) > 1:
                 quality.plot([x] * len(found), found, "k.", markersize=3)
-            time.bar(x, cost.latency_ms, bar * 0.9, color=colour, alpha=0.35)
-            time.bar(x, cost.student_latency_ms, bar * 0.9, color=colour)
-    lowest = min(min(found) for one in compared for found in one.aurocs.values())
+            time.bar(x, one.cost.latency_ms, bar * 0.9, color=colour, alpha=0.35)
+            time.bar(x, one.cost.student_latency_ms, bar * 0.9, color=colour)
     quality.set(ylabel="AUROC", ylim=(max(0.0, lowest - 0.05), 1.02))
     time.set(ylabel="ms for an image (one CPU thread)\ndark: student, light: deployed")
-    time.set_xticks(
-        range(len(compared)), [one.student for one in compared], rotation=20, ha="right"
-    )
+    time.set_xticks(range(len(kinds)), kinds, rotation=20, ha="right")
     handles, labels = quality.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     fitting = int(width / (longest / _LETTERS_AN_INCH + 0.8))
@@ -181,6 +179,16 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
         once.values(), once.keys(), loc="outside upper center", ncols=min(4, max(1, fitting))
     )
     return draw_names(figure)
+
+
+def _by_seed(one: Compared, of: tuple[str, ...]) -> list[float]:
+    """Return AUROCs on a task, or their means over the classes of a dataset, one for each seed."""
+    dataset, *normal_class = of
+    if one.dataset != dataset:
+        return []
+    if normal_class:
+        return one.of_class(normal_class[0], "auroc")
+    return one.by_seed("auroc")
 
 
 def heat_scales(heats: Sequence[NDArray[np.float32]], normal: Sequence[bool]) -> list[float]:

@@ -93,6 +93,9 @@ class CandidateResult:
         return {
             "dataset": candidate.dataset,
             "normal_class": candidate.normal_class,
+            "method": candidate.configuration.method,
+            "label": candidate.configuration.label,
+            "kind": candidate.configuration.kind,
             **candidate.axes,
             "seed": candidate.seed,
             "stage_key": candidate.key,

@@ -10,9 +10,11 @@ from rich.text import Text
 
 from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.metrics import Evaluation
+from kd_models.names import together
+from kd_models.values import short_text
 from orchestrator.console import PLAIN_WIDTH, console
-from orchestrator.planning.stage import Candidate
-from orchestrator.reporting.comparison import Compared, axis_value
+from orchestrator.planning.stage import Candidate, telling
+from orchestrator.reporting.comparison import Compared, Standing
 from orchestrator.reporting.results import CandidateResult
 
 _Columns = Mapping[str, Callable[[CandidateResult, Evaluation, Cost], str]]
@@ -41,25 +43,24 @@ _WITH_MASKS: _Columns = {
 def candidates_table(results: Sequence[CandidateResult], protocol: str) -> Table:
     """Return one row per candidate: quality, difference to its teacher, cost.
 
-    Axes that are the same for every candidate have no column, except the method's first. Cost is
+    Axes by which no two candidates differ have no column, except the method's first. Cost is
     of all that must be deployed to score one image, and of the student alone where that is less;
     ``ms`` is the latency on one CPU thread here.
     """
     table = Table(title=f"candidates (protocol {protocol})")
     candidates = [result.candidate for result in results]
-    own = list(candidates[0].axes) if candidates else []
-    axes: dict[str, Callable[[Candidate], str]] = {
+    tell = telling(candidates)
+    first = [name for candidate in candidates[:1] for name in candidate.axes][:1]
+    always: dict[str, Callable[[Candidate], str]] = {
         "dataset": lambda c: c.dataset,
         "class": lambda c: c.normal_class,
-        **{name: partial(axis_value, axis=name) for name in own},
-        "seed": lambda c: str(c.seed),
     }
-    always = ("dataset", "class", *own[:1])
-    shown = {
-        name: value
-        for name, value in axes.items()
-        if name in always or len({value(c) for c in candidates}) > 1
-    }
+    if len({candidate.configuration.group for candidate in candidates}) > 1:
+        always["method"] = lambda c: c.configuration.group
+    axes = {name: partial(axis_value, axis=name) for name in dict.fromkeys([*first, *tell.axes])}
+    shown: dict[str, Callable[[Candidate], str]] = {**always, **axes}
+    if len({candidate.seed for candidate in candidates}) > 1:
+        shown["seed"] = lambda c: str(c.seed)
     for name in shown:
         table.add_column(name, overflow="fold")
     columns = dict(_ALWAYS)
@@ -76,6 +77,11 @@ def candidates_table(results: Sequence[CandidateResult], protocol: str) -> Table
     return table
 
 
+def axis_value(candidate: Candidate, axis: str) -> str:
+    """Return a candidate's value on an axis in a short word, if it has that axis."""
+    return short_text(candidate.axes[axis]) if axis in candidate.axes else ""
+
+
 def _cells(result: CandidateResult, columns: _Columns) -> list[str]:
     if result.evaluation is None or result.cost is None:
         return [result.status] + [""] * (len(columns) - 1)
@@ -86,29 +92,73 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def comparison_table(compared: Sequence[Compared]) -> Table:
-    """Return one row per combination: each task's mean AUROC, of how many, and inference times."""
-    tasks = list(dict.fromkeys(task for one in compared for task in one.aurocs))
-    table = Table(title="compared: mean AUROC (whole test split) and ms for an image")
-    table.add_column("student")
-    for task in tasks:
-        table.add_column(f"{task} AUROC", justify="right")
-        table.add_column("student ms", justify="right")
-        table.add_column("deployed ms", justify="right")
+def standings_table(found: Sequence[Standing], protocol: str) -> Table:
+    """Return one row per dataset and configuration: means over classes and seeds, and verdicts.
+
+    ``+-`` is the standard deviation over seeds of the mean over classes.
+    """
+    title = f"compared (protocol {protocol}): means over normal classes, +- spread over seeds"
+    table = Table(title=title)
+    datasets = {one.compared.dataset for one in found}
+    names = ["dataset"] * (len(datasets) > 1) + ["student"]
+    for name in names:
+        table.add_column(name, overflow="fold")
+    measured: dict[str, Callable[[Compared], str]] = {
+        "AUROC": lambda one: _with_spread(one, "auroc"),
+        "test half": lambda one: _with_spread(one, "test_auroc"),
+        "gmean": lambda one: _number(one.mean("gmean"), ".4f"),
+        "FPR": lambda one: _number(one.mean("fpr"), ".4f"),
+        "FNR": lambda one: _number(one.mean("fnr"), ".4f"),
+        "vs teacher": lambda one: _number(one.mean("difference_to_teacher"), "+.4f"),
+        "params": lambda one: f"{one.cost.params:,}",
+        "FLOPs": lambda one: f"{one.cost.flops:,}",
+        "ms": lambda one: f"{one.cost.latency_ms:.2f}",
+        "classes x seeds": lambda one: f"{len(one.classes)} x {len(one.seeds)}",
+    }
+    for name in measured:
+        table.add_column(name, justify="right")
+    table.add_column("vs best student")
+    table.add_column("as good and no dearer")
+    for standing in found:
+        one = standing.compared
+        place = [one.dataset, one.words][-len(names) :]
+        cells = [*place, *(cell(one) for cell in measured.values()), _verdict(standing)]
+        table.add_row(*map(Text, cells), Text(", ".join(standing.kept_up_with)))
+    return table
+
+
+def _with_spread(one: Compared, metric: str) -> str:
+    around = one.spread(metric)
+    return _number(one.mean(metric), ".4f") + ("" if around is None else f" +- {around:.4f}")
+
+
+def _verdict(standing: Standing) -> str:
+    if standing.compared.configuration.kind != "student":
+        return ""
+    if standing.below_best is None:
+        return "best"
+    below = f"{-standing.below_best:+.4f}"
+    if standing.p is None:
+        return f"{below}, too few to tell"
+    return f"{below}, " + (f"p {standing.p:.3f}" if standing.told_apart else "not told apart")
+
+
+def classes_table(compared: Sequence[Compared]) -> Table:
+    """Return one row per configuration, its mean AUROC on each normal class (whole test split)."""
+    tasks = list(dict.fromkeys((one.dataset, own) for one in compared for own in one.classes))
+    table = Table(title="AUROC by normal class (whole test split), means over seeds")
+    table.add_column("student", overflow="fold")
+    several = len({dataset for dataset, _ in tasks}) > 1
+    for dataset, normal_class in tasks:
+        name = together(dataset, normal_class) if several else normal_class
+        table.add_column(Text(name), justify="right", overflow="fold")
+    rows: dict[str, dict[tuple[str, str], str]] = {}
     for one in compared:
-        cells = [Text(one.student)]
-        for task in tasks:
-            if task not in one.aurocs:
-                cells += [Text("-")] * 3
-                continue
-            cost = one.costs[task]
-            found = one.aurocs[task]
-            cells += [
-                Text(f"{mean(found):.4f}" + (f" ({len(found)})" if len(found) > 1 else "")),
-                Text(f"{cost.student_latency_ms:.2f}"),
-                Text(f"{cost.latency_ms:.2f}"),
-            ]
-        table.add_row(*cells)
+        for own in one.classes:
+            cell = f"{mean(one.of_class(own, 'auroc')):.4f}"
+            rows.setdefault(one.words, {})[one.dataset, own] = cell
+    for words, cells in rows.items():
+        table.add_row(Text(words), *(Text(cells.get(task, "-")) for task in tasks))
     return table
 
 

@@ -63,6 +63,8 @@ class Choice:
     run: Run | None
     candidates: int
     """finished candidates there were to choose from, whatever their cost"""
+    baselines: tuple[Run, ...] = ()
+    """those that cost no more and are as good or better, by their means over seeds"""
 
     def registered_name(self, sweep: str) -> str:
         """Return the model's name in the registry.
@@ -106,6 +108,12 @@ def choosing_metric(run: Run) -> float:
     return float(run.data.metrics[name])
 
 
+def _mean_over_seeds(run: Run) -> float:
+    """Return what students are compared by, as a mean over seeds where there are several."""
+    name = "auroc_mean" if run.data.tags["complete"] == "paper" else "val_auroc_mean"
+    return float(run.data.metrics.get(name, choosing_metric(run)))
+
+
 def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
     """Return the runs of a sweep's students that were trained and logged whole.
 
@@ -136,29 +144,48 @@ def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
     return runs
 
 
-def choose(runs: Iterable[Run], limits: Limits) -> list[Choice]:
+def choose(runs: Iterable[Run], limits: Limits, *, with_baselines: bool = False) -> list[Choice]:
     """Choose for every dataset and normal class the best student within the limits.
 
     Of two equally good students the one with fewer FLOPs is chosen, then with fewer parameters.
+    Teachers, which students are compared with, are not chosen.
+
+    Args:
+        runs: of candidates.
+        limits: what the chosen one may cost.
+        with_baselines: whether a baseline may be chosen. If not, those that make the chosen
+            student pointless are named in the choice.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
+    baselines: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        group = (run.data.tags["dataset"], run.data.tags["normal_class"])
-        groups.setdefault(group, []).append(run)
+        task = (run.data.tags["dataset"], run.data.tags["normal_class"])
+        kind = run.data.tags["kind"]
+        if kind == "student" or (with_baselines and kind == "baseline"):
+            groups.setdefault(task, []).append(run)
+        if kind == "baseline":
+            baselines.setdefault(task, []).append(run)
 
     def merit(run: Run) -> tuple[float, float, float]:
         metrics = run.data.metrics
         return (choosing_metric(run), -metrics["flops"], -metrics["params"])
 
-    return [
-        Choice(
-            dataset,
-            normal_class,
-            max((run for run in group if limits.allow(run)), key=merit, default=None),
-            len(group),
-        )
-        for (dataset, normal_class), group in sorted(groups.items())
-    ]
+    choices = []
+    for (dataset, normal_class), group in sorted(groups.items()):
+        best = max((run for run in group if limits.allow(run)), key=merit, default=None)
+        as_good = [
+            baseline
+            for baseline in baselines.get((dataset, normal_class), ())
+            if best is not None and baseline is not best and _makes_pointless(baseline, best)
+        ]
+        choices.append(Choice(dataset, normal_class, best, len(group), tuple(as_good)))
+    return choices
+
+
+def _makes_pointless(baseline: Run, student: Run) -> bool:
+    """Return whether a baseline costs no more than a student and is as good."""
+    flops = [run.data.metrics["flops"] for run in (baseline, student)]
+    return flops[0] <= flops[1] and _mean_over_seeds(baseline) >= _mean_over_seeds(student)
 
 
 def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:

@@ -26,6 +26,7 @@ from orchestrator.planning.keys import Encoded
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.storage import StorageSpec, is_s3, sqlite_file
+from orchestrator.reporting.comparison import OVER_SEEDS, over_seeds
 from orchestrator.reporting.figures import stage_figures
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import CandidateResult, StageResult
@@ -54,12 +55,14 @@ class _KnownRun:
         epoch: the last epoch logged.
         complete: the protocol that its final metrics were logged under, or empty.
         role: ``candidate`` or ``stage``.
+        over_seeds: the means and spreads over seeds that it has.
     """
 
     run_id: str
     epoch: int
     complete: str
     role: str
+    over_seeds: Mapping[str, float]
 
 
 class Tracker:
@@ -158,7 +161,7 @@ class Tracker:
         metrics = [Metric(name, float(value), now, stage.epochs) for name, value in final.items()]
         tags = self._tags(stage)
         names = together(tags["dataset"], tags["normal_class"])
-        figures = stage_figures(result, f"{names} {tags[stage.step.axis]}")
+        figures = stage_figures(result, f"{names} {self._words(stage)}")
         ended = {
             "complete": self._plan.spec.evaluation.protocol,
             "status": "finished",
@@ -225,11 +228,23 @@ class Tracker:
             self._sweep_run,
             metrics=[Metric(f"candidates_{s}", float(n), now, 0) for s, n in counts.items()],
         )
+        self._log_over_seeds(results)
         with tempfile.TemporaryDirectory() as folder:
             write_report(results, self._plan.spec.evaluation.protocol, Path(folder))
             self._client.log_artifacts(self._sweep_run, folder)
         succeeded = counts["finished"] == len(statuses)
         self._client.set_terminated(self._sweep_run, "FINISHED" if succeeded else "FAILED")
+
+    def _log_over_seeds(self, results: Sequence[CandidateResult]) -> None:
+        """Log to each candidate's run the mean and spread of its configuration on its task."""
+        now = int(time.time() * 1000)
+        for result, found in over_seeds(results):
+            run = self._runs.get(result.candidate.key)
+            if run is None or dict(run.over_seeds) == found:
+                continue
+            metrics = [Metric(name, value, now, 0) for name, value in found.items()]
+            self._client.log_batch(run.run_id, metrics=metrics)
+            run.over_seeds = found
 
     def interrupt_sweep(self) -> None:
         """Close the sweep's own run without results."""
@@ -290,10 +305,11 @@ class Tracker:
 
     def _create_sweep_run(self) -> str:
         spec = self._plan.spec
+        methods = ", ".join(dict.fromkeys(method.method for method in spec.methods))
         run: Run = self._client.create_run(
             self.experiment_id,
             run_name=spec.name,
-            tags={"role": "sweep", "sweep": spec.name, "method": spec.method},
+            tags={"role": "sweep", "sweep": spec.name, "methods": methods},
         )
         return str(run.info.run_id)
 
@@ -310,7 +326,7 @@ class Tracker:
                 self._note(run)
             if stage.key not in self._runs:
                 run_id = self._create_run(stage, tags)
-                self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"])
+                self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"], {})
         known = self._runs[stage.key]
         if known.role == "stage" and tags["role"] == "candidate":
             # The sweep has grown: a stage that was only a step on the way is a candidate's student
@@ -345,16 +361,24 @@ class Tracker:
             "dataset": shortened(stage.dataset, _LONGEST_TAG),
             "normal_class": stage.normal_class,
             **{name: short_text(value) for name, value in axes.items()},
-            "student": " ".join(map(short_text, axes.values())),
+            "student": candidate.configuration.name if candidate else stage.step.name,
+            "kind": candidate.configuration.kind if candidate else stage.kind,
             "step": stage.step.name,
             "seed": str(stage.seed),
             "stage_key": stage.key,
             "parent_keys": ",".join(stage.parents),
         }
 
+    def _words(self, stage: Stage) -> str:
+        """Return what tells a stage's student from the others, or the name of its step."""
+        candidate = self._plan.candidate_of.get(stage.key)
+        if candidate is None:
+            return stage.step.name
+        return self._plan.telling.words(candidate.configuration)
+
     def _create_run(self, stage: Stage, tags: dict[str, str]) -> str:
-        variant = tags[stage.step.axis]
-        name = f"{stage.dataset}-{stage.normal_class}-{variant}-seed{stage.seed}"
+        words = self._words(stage).replace(" ", "-")
+        name = f"{stage.dataset}-{stage.normal_class}-{words}-seed{stage.seed}"
         run = self._client.create_run(
             self.experiment_id, run_name=shortened(name, _LONGEST_NAME), tags=tags
         )
@@ -372,7 +396,8 @@ class Tracker:
 def _known(run: Run) -> _KnownRun:
     tags, metrics = run.data.tags, run.data.metrics
     epoch = int(metrics.get("epoch", 0))
-    return _KnownRun(run.info.run_id, epoch, tags.get("complete", ""), tags["role"])
+    over_seeds = {name: metrics[name] for name in OVER_SEEDS if name in metrics}
+    return _KnownRun(run.info.run_id, epoch, tags.get("complete", ""), tags["role"], over_seeds)
 
 
 def _params(stage: Stage) -> Iterator[Param]:

@@ -40,6 +40,7 @@ def test_planted_defects_are_found_and_located(
             "name": "cloth",
             "method": "eca_mkdad",
             "datasets": [dataset],
+            "baselines": [],
             "image_size": 64,
             "training": {"epochs": 25, "batch_size": 16},
             "evaluation": {"every": 25},

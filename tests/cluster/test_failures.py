@@ -19,6 +19,8 @@ pytestmark = [
 SPEC: dict[str, Any] = {
     "name": "failures",
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["p-kdgan-23"],
     # The second weighting overflows in its first step.

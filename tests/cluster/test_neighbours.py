@@ -21,6 +21,8 @@ pytestmark = [
 SPEC: dict[str, Any] = {
     "name": "neighbours",
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["kdgan-2"],
     "teacher": {"widths": [2, 4, 8]},

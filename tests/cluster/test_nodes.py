@@ -19,6 +19,8 @@ pytestmark = [
 SPEC: dict[str, Any] = {
     "name": "grows",
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["kdgan-2"],
     "student_widths": [[1, 2, 4]],

@@ -38,6 +38,8 @@ ROUNDS = int(os.environ.get("KD_TEST_ROUNDS", "1"))
 
 SPEC: dict[str, Any] = {
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["kdgan-2"],
     "student_widths": [[1, 2, 4], [2, 4, 8]],

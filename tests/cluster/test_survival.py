@@ -20,6 +20,8 @@ EPOCHS = 120
 SPEC: dict[str, Any] = {
     "name": "survival",
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["kdgan-2"],
     "teacher": {"widths": [4, 8, 16]},

@@ -29,6 +29,8 @@ pytestmark = [
 SPEC: dict[str, Any] = {
     "name": "same",
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["p-kdgan-23"],
     "loss_weights": [{}, {"kx": 1e39}],  # the second overflows in its first step

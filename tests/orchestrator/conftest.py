@@ -53,6 +53,8 @@ def spec_of() -> Callable[..., SweepSpec]:
         raw: dict[str, Any] = {
             "name": "tiny",
             "datasets": ["digits"],
+            "baselines": [],
+            "scores": ["paper"],
             "normal_classes": [0],
             "structures": ["kdgan-2"],
             "student_widths": [TINY],
@@ -321,6 +323,7 @@ def eca_plan(teacher: PretrainedWeights) -> Callable[..., Plan]:
             "name": "tiny-eca",
             "method": "eca_mkdad",
             "datasets": [images.name],
+            "baselines": [],
             "normal_classes": [next(iter(images.row.classes))],
             "image_size": 32,
             "training": {"epochs": 2, "batch_size": 4, "lr": 0.01},

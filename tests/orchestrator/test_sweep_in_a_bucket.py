@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SPEC: dict[str, Any] = {
     "name": "bucket",
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["p-kdgan-23"],
     "student_widths": [[1, 2, 4]],

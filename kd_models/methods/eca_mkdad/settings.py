@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +22,7 @@ from kd_models.methods.eca_mkdad.step import (
     check_layers,
 )
 from kd_models.methods.eca_mkdad.teacher_weights import IMAGENET
+from kd_models.methods.named_recipes import RecipeName, with_recipe
 from kd_models.recipe import Fraction, Recipe
 from kd_models.values import Count, Value
 
@@ -58,6 +59,16 @@ def paper_settings(dataset: str) -> PaperSettings:
     return _PAPER.get(dataset.partition(":")[0], _NATURAL)
 
 
+RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # Section 4.1, which names no decay of the rate.
+        "paper": {
+            "training": {"epochs": "paper", "batch_size": 32, "lr": 0.1, "schedule": "constant"}
+        }
+    }
+)
+
+
 class DistilTraining(Value):
     """How students of ECA_MKDAD are trained; see Recipe.
 
@@ -92,6 +103,8 @@ class PretrainedTeacherSettings(Value):
 class EcaMkdadSettings(MethodSettings):
     """Placements x lambda x student widths (ECA_MKDAD, 2023)."""
 
+    recipe: RecipeName = "recommended"
+    """what is set where nothing else is"""
     placements: Annotated[tuple[str, ...], Field(min_length=1)] = ("eca",)
     lambdas: (
         Literal["paper"] | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
@@ -104,6 +117,12 @@ class EcaMkdadSettings(MethodSettings):
     """pixels a side; paper: 128 for mvtec, 96 for stl10, 32 else"""
     training: DistilTraining = DistilTraining()
     teacher: PretrainedTeacherSettings = Field(default_factory=PretrainedTeacherSettings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, raw: Any) -> Any:
+        """Fill in the named recipe."""
+        return with_recipe(raw, RECIPES)
 
     @property
     def pretrained_source(self) -> str:
@@ -127,7 +146,9 @@ class EcaMkdadSettings(MethodSettings):
         """Return the students' batch size."""
         return {"training.batch_size": self.training.batch_size}
 
-    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
+    def variants(
+        self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None
+    ) -> Iterator[Variant]:
         """Yield a variant for each placement, width and lambda."""
         paper = paper_settings(dataset.name)
         lambdas = (paper.lambda_,) if self.lambdas == "paper" else self.lambdas

@@ -1,8 +1,8 @@
 """P-KDGAN (IJCAI 2020): small GANomaly students, distilled from a large one in one step or two."""
 
 from kd_models.methods.base import Method
+from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.methods.pkdgan.settings import PkdganSettings
-from kd_models.methods.pkdgan.step import GanDetector
 
 METHOD = Method(
     name="pkdgan",

@@ -10,8 +10,14 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from kd_models.values import Count, Value
+
 IMAGE_SIZE = 32
 LATENT = 256
+
+Widths = tuple[Count, Count, Count]
+
+TEACHER_WIDTHS: Widths = (64, 128, 256)
 
 Normalisation = Literal["batch", "per-image"]
 
@@ -126,6 +132,27 @@ class Discriminator(Encoder):
     ) -> None:
         super().__init__(channels, widths, 1, normalisation)
         initialise(self)
+
+
+class NetworkConfig(Value):
+    """One generator and discriminator pair."""
+
+    channels: Count
+    widths: Widths
+    normalisation: Normalisation = "batch"
+
+    @property
+    def features(self) -> int:
+        """Return how many numbers f(x) is."""
+        return self.widths[-1] * (IMAGE_SIZE // 8) ** 2
+
+    def generator(self) -> Generator:
+        """Return a generator with initial weights."""
+        return Generator(self.channels, self.widths, self.normalisation)
+
+    def discriminator(self) -> Discriminator:
+        """Return a discriminator with initial weights."""
+        return Discriminator(self.channels, self.widths, self.normalisation)
 
 
 def initialise(network: nn.Module) -> None:

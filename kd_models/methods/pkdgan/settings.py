@@ -8,11 +8,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import MethodSettings, Variant
+from kd_models.methods.base import MethodSettings, Step, Variant
+from kd_models.methods.named_recipes import RecipeName, with_recipe
+from kd_models.methods.pkdgan.calibration import CalibrationStep
 from kd_models.methods.pkdgan.losses import Distance
-from kd_models.methods.pkdgan.networks import IMAGE_SIZE, Normalisation
+from kd_models.methods.pkdgan.networks import (
+    IMAGE_SIZE,
+    TEACHER_WIDTHS,
+    NetworkConfig,
+    Normalisation,
+    Widths,
+)
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
-from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
+from kd_models.methods.pkdgan.scores import Calibration, Score
+from kd_models.methods.pkdgan.step import StepConfig
 from kd_models.methods.pkdgan.structures import TEACHER, Structure, Term, chain
 from kd_models.recipe import Recipe
 from kd_models.values import Value
@@ -29,6 +38,19 @@ def paper_widths(dataset: str) -> Widths:
     Those for colour images for a dataset that the paper has not.
     """
     return _PAPER_WIDTHS.get(dataset, _COLOUR_WIDTHS)
+
+
+RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # Section 4. At batch 1 only per-image statistics can be scored (docs/adr/0002).
+        "paper": {
+            "training": {"epochs": 500, "batch_size": 1, "lr": 0.002, "schedule": "constant"},
+            "normalisation": "per-image",
+            "distance": "l2",
+            "scores": ("paper",),
+        }
+    }
+)
 
 
 class LossWeights(GanWeights, DistillationWeights):
@@ -52,36 +74,44 @@ class TeacherSettings(Value):
     loss_weights: GanWeights = GanWeights()
     training: Recipe = Recipe()
     """what is not set here is as in the sweep's own ``training``"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """of one teacher for all seeds of students; null: each student's seed is its teacher's too"""
     joint: bool = False
     """whether K_l also trains a teacher that keeps training"""
 
 
 class PkdganSettings(MethodSettings):
-    """Structures x student widths x loss weights (P-KDGAN, IJCAI 2020).
+    """Structures x student widths x loss weights x scores (P-KDGAN, IJCAI 2020)."""
 
-    The paper trains 500 epochs with batch_size 1 and a constant rate (Section 4).
-    """
-
+    recipe: RecipeName = "recommended"
+    """what is set where nothing else is"""
     structures: Annotated[tuple[str, ...], Field(min_length=1)]
     student_widths: Literal["paper"] | Annotated[tuple[Widths, ...], Field(min_length=1)] = "paper"
     loss_weights: Annotated[tuple[LossWeights, ...], Field(min_length=1)] = (LossWeights(),)
     training: Recipe = Recipe()
+    second_step: Recipe = Recipe()
+    """of the second step of P-KDGAN; what is not set here is as in ``training``"""
     teacher: TeacherSettings = TeacherSettings()
     normalisation: Normalisation = "batch"
     distance: Distance = "l2"
+    scores: Annotated[tuple[Score, ...], Field(min_length=1)] = ("paper", "calibrated")
+    """how the trained networks score images; none of them trains anything again"""
+    calibration: Calibration = Calibration()
+    """how the calibrated score is fitted"""
 
     @model_validator(mode="before")
     @classmethod
-    def _teacher_inherits_training(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
+    def _completed(cls, raw: Any) -> Any:
+        """Fill in the named recipe, and what other steps have from ``training``."""
+        raw = with_recipe(raw, RECIPES)
+        if not isinstance(raw, dict) or not isinstance(raw.get("training", {}), dict):
             return raw
         training, teacher = raw.get("training", {}), raw.get("teacher", {})
-        if not (isinstance(training, dict) and isinstance(teacher, dict)):
-            return raw
-        own = teacher.get("training", {})
-        if not isinstance(own, dict):
-            return raw
-        return {**raw, "teacher": {**teacher, "training": {**training, **own}}}
+        if isinstance(second := raw.get("second_step", {}), dict):
+            raw = {**raw, "second_step": {**training, **second}}
+        if isinstance(teacher, dict) and isinstance(own := teacher.get("training", {}), dict):
+            raw = {**raw, "teacher": {**teacher, "training": {**training, **own}}}
+        return raw
 
     @field_validator("structures")
     @classmethod
@@ -97,27 +127,42 @@ class PkdganSettings(MethodSettings):
             "teacher.training.batch_size": self.teacher.training.batch_size,
         }
 
-    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
+    def variants(
+        self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None
+    ) -> Iterator[Variant]:
         """Yield a variant for each structure, widths and loss weights."""
         all_widths = self.student_widths
         if all_widths == "paper":
             all_widths = (paper_widths(dataset.name),)
         for name, widths, weights in product(self.structures, all_widths, self.loss_weights):
-            yield Variant(
-                axes={
-                    "structure": name,
-                    "student_widths": list(widths),
-                    "loss_weights": weights.model_dump(),
-                },
-                image_size=IMAGE_SIZE,
-                steps=tuple(
-                    (
-                        self._step(step, dataset.channels, widths, weights),
-                        self.teacher.training if step is TEACHER else self.training,
-                    )
-                    for step in _chain_with_teacher(name)
-                ),
-            )
+            axes: dict[str, Any] = {"structure": name}
+            if name != TEACHER.name:  # it has its own
+                axes |= {"student_widths": list(widths), "loss_weights": weights.model_dump()}
+            steps = [
+                (self._step(step, dataset.channels, widths, weights), self._recipe(place, step))
+                for place, step in enumerate(_chain_with_teacher(name))
+            ]
+            for score in self.scores:
+                chain: list[tuple[Step, Recipe | None]] = [*steps]
+                if score == "calibrated":
+                    chain.append((self._calibration(name, steps[-1][0], images), None))
+                yield Variant({**axes, "score": score}, IMAGE_SIZE, tuple(chain))
+
+    def _recipe(self, place: int, step: Structure) -> Recipe:
+        """Return the recipe of the step at a place in its chain."""
+        if step is TEACHER:
+            return self.teacher.training
+        return self.training if place < 2 else self.second_step
+
+    def _calibration(self, structure: str, last: StepConfig, images: int | None) -> CalibrationStep:
+        network = last.student if last.kind == "student" else last.teacher
+        assert network is not None
+        return CalibrationStep(
+            structure=structure,
+            role=last.kind,
+            network=network,
+            calibration=self.calibration.of(images),
+        )
 
     def _step(
         self, step: Structure, channels: int, widths: Widths, weights: LossWeights
@@ -134,6 +179,7 @@ class PkdganSettings(MethodSettings):
             student_weights=weights.gan if Term.LG_S in step.terms else None,
             distillation_weights=weights.distillation if step.distils else None,
             distance=self.distance,
+            own_seed=self.teacher.seed if step is TEACHER else None,
             joint_teacher=self.teacher.joint and step.distils and step.trains_teacher,
         )
 

@@ -1,18 +1,17 @@
-"""P-KDGAN (IJCAI 2020): the networks, objectives and score of one training step of a structure."""
+"""P-KDGAN (IJCAI 2020): the networks and objectives of one training step of a structure."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
-from kd_models.methods.base import Detector, Learner, NetworkStates, PackContext, Step
+from kd_models.evaluation.scoring import batch_of, in_batches
+from kd_models.methods.base import Learner, NetworkStates, PackContext, Step
 from kd_models.methods.objectives import Batch, Objective
-from kd_models.methods.pkdgan.losses import Distance, per_image_distance
-from kd_models.methods.pkdgan.networks import LATENT, Discriminator, Generator, Normalisation
+from kd_models.methods.pkdgan.losses import Distance
+from kd_models.methods.pkdgan.networks import LATENT, Discriminator, Generator, NetworkConfig
 from kd_models.methods.pkdgan.objectives import (
     TARGET_KEYS,
     DiscriminatorObjective,
@@ -20,60 +19,9 @@ from kd_models.methods.pkdgan.objectives import (
     GanWeights,
     GeneratorObjective,
 )
+from kd_models.methods.pkdgan.scores import GanDetector, NoveltyScorer
 from kd_models.methods.pkdgan.structures import STRUCTURES, Structure, Term
-from kd_models.values import Value
 from kd_models.world import World
-
-Width = Annotated[int, Field(ge=1)]
-Widths = tuple[Width, Width, Width]
-
-TEACHER_WIDTHS: Widths = (64, 128, 256)
-
-
-class NetworkConfig(Value):
-    """One generator and discriminator pair."""
-
-    channels: Annotated[int, Field(ge=1)]
-    widths: Widths
-    normalisation: Normalisation = "batch"
-
-    def generator(self) -> Generator:
-        """Return a generator with initial weights."""
-        return Generator(self.channels, self.widths, self.normalisation)
-
-    def discriminator(self) -> Discriminator:
-        """Return a discriminator with initial weights."""
-        return Discriminator(self.channels, self.widths, self.normalisation)
-
-
-class NoveltyScorer(Scorer):
-    """S_enc of P-KDGAN (Eq. 3): the distance between an image's latents, by one generator."""
-
-    def __init__(self, generator: nn.Module, distance: Distance) -> None:
-        super().__init__(generator)
-        self._distance: Distance = distance
-
-    def forward(self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Return the distances (B,)."""
-        z1, _, z2 = self.student(x_BCSS)
-        return per_image_distance(z1, z2, self._distance)
-
-
-class GanDetector(Detector):
-    """A generator and how its latents are compared."""
-
-    method: Literal["pkdgan"] = "pkdgan"
-    network: NetworkConfig
-    distance: Distance
-
-    @property
-    def channels(self) -> int:
-        """Return the channels of its images."""
-        return self.network.channels
-
-    def scorer(self) -> NoveltyScorer:
-        """Return the scorer, its weights still to be loaded."""
-        return NoveltyScorer(self.network.generator(), self.distance)
 
 
 class StepConfig(Step):
@@ -92,6 +40,9 @@ class StepConfig(Step):
     distance: Distance = "l2"
     joint_teacher: bool = False
     """whether K_l also trains a teacher that trains (the paper leaves it open)"""
+
+    own_seed: int | None = Field(default=None, exclude=True)
+    """the seed for all candidates, where it is one for all; no part of what is trained"""
 
     axis: ClassVar[str] = "structure"
 
@@ -116,6 +67,10 @@ class StepConfig(Step):
         network = self.student if self.kind == "student" else self.teacher
         assert network is not None
         return GanDetector(network=network, distance=self.distance)
+
+    def seed_of(self, seed: int) -> int:
+        """Return the step's own seed, if it has one, or else the candidate's."""
+        return seed if self.own_seed is None else self.own_seed
 
     @property
     def lane_group(self) -> Self:

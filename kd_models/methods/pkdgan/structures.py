@@ -71,15 +71,16 @@ STRUCTURES: Mapping[str, Structure] = MappingProxyType(
 
 CHAINS: Mapping[str, tuple[Structure, ...]] = MappingProxyType(
     {
-        **{s.name: (s,) for s in (ALONE, KDGAN_1, KDGAN_2, KDGAN_3, KDGAN_4)},
+        **{s.name: (s,) for s in STRUCTURES.values()},
         # P-KDGAN-I is KDGAN-2; the second step goes on from both its networks (Algorithm 1).
         "p-kdgan-23": (KDGAN_2, KDGAN_3),
         "p-kdgan-24": (KDGAN_2, KDGAN_4),
     }
 )
-"""What a candidate's ``structure`` may be, as the student's training steps in order.
+"""What a candidate's ``structure`` may be, as its training steps in order.
 
-``alone`` is the student without a teacher, the baseline of P-KDGAN's Table 4."""
+``alone`` is the student without a teacher, the baseline of P-KDGAN's Table 4; ``teacher`` is the
+teacher itself, to compare students with."""
 
 
 def chain(name: str) -> tuple[Structure, ...]:

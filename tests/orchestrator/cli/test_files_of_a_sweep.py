@@ -36,7 +36,13 @@ def parts(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
 @pytest.fixture
 def file(tmp_path: Path, parts: Path) -> Path:
     path = tmp_path / "a.yaml"
-    raw = {"name": "a", "datasets": [f"folder:{parts}"], "structures": ["alone"]}
+    raw = {
+        "name": "a",
+        "datasets": [f"folder:{parts}"],
+        "baselines": [],
+        "structures": ["alone"],
+        "scores": ["paper"],
+    }
     path.write_text(yaml.safe_dump(raw))
     return path
 

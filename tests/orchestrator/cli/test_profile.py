@@ -18,6 +18,7 @@ STUDENTS = {
 }
 """channels, params, FLOPs and the ratios to the teacher: docs/adr/0001"""
 VGG16 = 14_714_688
+PAPER = "--set=scores=[paper]"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +35,7 @@ def counts(cost: dict[str, float]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("dataset", STUDENTS)
 def test_golden_numbers_of_pkdgan(kd: Callable[..., Any], dataset: str) -> None:
-    ended = kd("profile", "--method", "pkdgan", "--dataset", dataset, "--json")
+    ended = kd("profile", "--method", "pkdgan", "--dataset", dataset, PAPER, "--json")
     assert ended.exit_code == 0
     (found,) = ended.answer["detectors"]
     channels, params, flops, params_ratio, flops_ratio = STUDENTS[dataset]
@@ -87,7 +88,7 @@ def test_parameters_of_every_placement(kd: Callable[..., Any]) -> None:
 def test_settings_can_be_given(kd: Callable[..., Any]) -> None:
     answer = kd(
         *("profile", "--dataset", "mnist", "--json", "--set", "teacher.widths=[2, 4, 8]"),
-        *("--set", "student_widths=[[1, 2, 4], [2, 4, 8]]"),
+        *("--set", "student_widths=[[1, 2, 4], [2, 4, 8]]", PAPER),
     ).answer
     narrow, wide = answer["detectors"]
     assert counts(narrow["student"]) == (49_722, 76_416)
@@ -95,7 +96,7 @@ def test_settings_can_be_given(kd: Callable[..., Any]) -> None:
 
 
 def test_a_student_alone_has_no_teacher_to_be_compared_with(kd: Callable[..., Any]) -> None:
-    arguments = ("profile", "--dataset", "mnist", "--set", "structures=[alone]")
+    arguments = ("profile", "--dataset", "mnist", "--set", "structures=[alone]", PAPER)
     (found,) = kd(*arguments, "--json").answer["detectors"]
     assert found.keys() == {"axes", "image_size", "student", "deployed"}
     assert "teacher" not in kd(*arguments).stdout.partition("latency")[0]
@@ -105,10 +106,11 @@ def test_a_row_names_what_shares_its_cost_and_no_weights(kd: Callable[..., Any])
     shown = kd(
         *("profile", "--dataset", "mnist", "--set", "student_widths=[[1, 2, 4], [2, 4, 8]]"),
         *("--set", "structures=[alone, kdgan-2]", "--set", "loss_weights=[{}, {k2: 5}]"),
+        PAPER,
     ).stdout
     assert [line for line in shown.splitlines() if "32 x 32" in line and "=" in line] == []
-    assert "alone/kdgan-2 1-2-4, 32 x 32" in shown
-    assert "alone/kdgan-2 2-4-8, 32 x 32" in shown
+    assert "alone/kdgan-2 1-2-4 paper, 32 x 32" in shown
+    assert "alone/kdgan-2 2-4-8 paper, 32 x 32" in shown
     assert shown.count("│   teacher") == 2  # of those that have one
 
 

@@ -38,6 +38,8 @@ def file(tmp_path: Path) -> Path:
     raw = {
         "name": "a",
         "datasets": ["digits"],
+        "baselines": [],
+        "scores": ["paper"],
         "normal_classes": [0],
         "structures": ["p-kdgan-23"],
         "training": {"epochs": 5},
@@ -47,7 +49,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_paper_in_numbers(dry_run: Callable[..., Any]) -> None:
-    ended = dry_run(SWEEPS / "pkdgan-paper.yaml", "--json")
+    ended = dry_run(SWEEPS / "pkdgan-paper.yaml", "--set", "baselines=[]", "--json")
     assert ended.exit_code == 0
     assert ended.answer == {
         "name": "pkdgan-paper",
@@ -74,8 +76,8 @@ def test_for_a_person_it_is_a_table(dry_run: Callable[..., Any]) -> None:
     ended = dry_run(SWEEPS / "quickstart.yaml")
     assert ended.exit_code == 0
     assert "sweep quickstart, not started" in ended.stdout
-    assert "2 (4 if nothing were shared)" in ended.stdout
-    assert "4 (6 if nothing were shared)" in ended.stdout
+    assert "6 (24 if nothing were shared)" in ended.stdout
+    assert "42 (66 if nothing were shared)" in ended.stdout
 
 
 def test_a_dry_run_writes_nothing(dry_run: Callable[..., Any], file: Path, tmp_path: Path) -> None:

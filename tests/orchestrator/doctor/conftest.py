@@ -13,6 +13,8 @@ from orchestrator.planning.spec import SweepSpec
 SPEC: dict[str, Any] = {
     "name": "patient",
     "datasets": ["digits"],
+    "baselines": [],
+    "scores": ["paper"],
     "normal_classes": [0],
     "structures": ["alone"],
 }

@@ -36,8 +36,14 @@ def eca(**changes: Any) -> SweepSpec:
         "method": "eca_mkdad",
         "datasets": ["digits"],
         "normal_classes": [0],
+        "baselines": [],
     }
     return SweepSpec.model_validate({**raw, **changes})
+
+
+def own_settings(spec: SweepSpec) -> Any:
+    """The settings of the sweep's one method."""
+    return spec.methods[0].settings
 
 
 def planned(spec: SweepSpec | None = None, pretrained: str = TEACHER, **changes: Any) -> Plan:
@@ -66,12 +72,12 @@ def steps(plan: Plan) -> list[DistilConfig]:
 
 @pytest.fixture(scope="module")
 def paper() -> Plan:
-    return planned(read_spec(SWEEPS / "eca-mkdad-paper.yaml"))
+    return planned(read_spec(SWEEPS / "eca-mkdad-paper.yaml", ["baselines=[]"]))
 
 
 @pytest.fixture(scope="module")
 def ablations() -> Plan:
-    return planned(read_spec(SWEEPS / "eca-mkdad-ablations.yaml"))
+    return planned(read_spec(SWEEPS / "eca-mkdad-ablations.yaml", ["baselines=[]"]))
 
 
 def test_the_paper_in_numbers(paper: Plan) -> None:
@@ -150,7 +156,7 @@ def test_the_ablations_in_numbers(ablations: Plan) -> None:
 
 
 def test_the_small_sweep_is_on_fmnist_with_and_without_attention() -> None:
-    plan = planned(read_spec(SWEEPS / "eca-fmnist-small.yaml"))
+    plan = planned(read_spec(SWEEPS / "eca-fmnist-small.yaml", ["baselines=[]"]))
     assert [(c.normal_class, c.axes["placement"]) for c in plan.candidates] == [
         ("0", "eca"),
         ("0", "mkdad"),
@@ -240,6 +246,7 @@ def test_keys_are_what_they_always_were() -> None:
             "name": "any",
             "method": "eca_mkdad",
             "datasets": ["mvtec"],
+            "baselines": [],
             "normal_classes": ["grid"],
             "placements": ["se"],
             "student_widths": ["full"],
@@ -328,7 +335,7 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
 
 
 def test_every_setting_there_is_stands_in_one_of_the_two_lists() -> None:
-    listed = [*RESULT_BEARING, *RESULT_FREE, "method"]
+    listed = [*RESULT_BEARING, *RESULT_FREE, "method", "baselines", "recipe"]
     assert sorted(listed) == sorted(leaves(eca().as_written()))
 
 
@@ -429,7 +436,7 @@ def complaint(read: Callable[..., SweepSpec], tmp_path: Path) -> Complaint:
 
 def test_the_smallest_file_has_the_documented_defaults(read: Callable[..., Any]) -> None:
     spec = read()
-    own = spec.settings
+    own = own_settings(spec)
     assert isinstance(own, EcaMkdadSettings)
     assert (spec.normal_classes, spec.seeds, own.placements) == ("all", (0,), ("eca",))
     assert (own.lambdas, own.image_size, own.training.epochs) == ("paper",) * 3
@@ -446,24 +453,27 @@ def test_weights_may_come_from_the_environment(
     read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KD_VGG16_WEIGHTS", "/models/vgg16.pth")
-    assert read().settings.pretrained_source == "/models/vgg16.pth"
-    assert read(teacher={"precision": "float16"}).settings.pretrained_source == "/models/vgg16.pth"
-    assert read(teacher={"weights": "random"}).settings.pretrained_source == "random"
-    assert read(["teacher.weights=other.pth"]).settings.pretrained_source == "other.pth"
+    assert own_settings(read()).pretrained_source == "/models/vgg16.pth"
+    assert (
+        own_settings(read(teacher={"precision": "float16"})).pretrained_source
+        == "/models/vgg16.pth"
+    )
+    assert own_settings(read(teacher={"weights": "random"})).pretrained_source == "random"
+    assert own_settings(read(["teacher.weights=other.pth"])).pretrained_source == "other.pth"
 
 
 def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("{name: a, datasets: [digits], structures: [kdgan-2]}")
     spec = read_spec(path)
-    assert spec.method == "pkdgan"
-    assert spec.settings.pretrained_source is None
+    assert spec.methods[0].method == "pkdgan"
+    assert own_settings(spec).pretrained_source is None
 
 
 def test_an_unknown_method_is_answered_with_the_nearest(complaint: Complaint) -> None:
     assert complaint(method="eca_mkda") == (
-        "a.yaml: method: 'eca_mkda' is no method; the methods are pkdgan, eca_mkdad; "
-        "did you mean eca_mkdad?"
+        "a.yaml: method: 'eca_mkda' is no method; the methods are pkdgan, eca_mkdad, knn, pca, "
+        "pixel-gaussian; did you mean eca_mkdad?"
     )
     assert complaint(method=3).startswith("a.yaml: method: Input should be a valid string, not 3")
 
@@ -579,7 +589,7 @@ def test_no_weights_at_all_are_a_mistake(
     """Else the sweep would be planned without its teacher."""
     if from_outside:
         monkeypatch.setenv("KD_VGG16_WEIGHTS", "")
-        assert read().settings.pretrained_source == "imagenet1k_v1"
+        assert own_settings(read()).pretrained_source == "imagenet1k_v1"
     else:
         with pytest.raises(SpecError, match=r"teacher\.weights"):
             read(teacher={"weights": ""})
@@ -588,6 +598,8 @@ def test_no_weights_at_all_are_a_mistake(
 def test_sizes_and_layers_that_the_paper_does_not_use_are_fine(
     read: Callable[..., Any],
 ) -> None:
-    assert read(image_size=33).settings.image_size == 33
-    full = read(training_layers=[1, 2, 3], scoring_layers=[1], student_widths=["full"]).settings
+    assert own_settings(read(image_size=33)).image_size == 33
+    full = own_settings(
+        read(training_layers=[1, 2, 3], scoring_layers=[1], student_widths=["full"])
+    )
     assert (full.training_layers, full.scoring_layers) == ((1, 2, 3), (1,))

@@ -2,23 +2,34 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from rich.table import Table
 
 from kd_models.data import dataset_row
 from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.metrics import Evaluation
+from orchestrator.planning.axes import TAKEN_AXES
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.spec import SweepSpec
-from orchestrator.reporting.comparison import MOST_TASKS, Compared, compare
+from orchestrator.planning.stage import Candidate
+from orchestrator.reporting.comparison import (
+    OVER_SEEDS,
+    Compared,
+    Standing,
+    compare,
+    over_seeds,
+    standings,
+)
 from orchestrator.reporting.figures import comparison_figure
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import CandidateResult
-from orchestrator.reporting.tables import comparison_table, render_plain
+from orchestrator.reporting.tables import classes_table, render_plain, standings_table
 
 Results = list[CandidateResult]
 
@@ -28,6 +39,7 @@ def planned(**changes: Any) -> Plan:
         "name": "tiny",
         "method": "eca_mkdad",
         "datasets": ["digits"],
+        "baselines": [],
         "normal_classes": [0],
         "placements": ["eca", "mkdad"],
     }
@@ -59,11 +71,14 @@ TWO_TASKS: dict[str, Any] = {
 }
 
 
-def cells(compared: list[Compared]) -> list[list[str]]:
+def cells(table: Table) -> list[list[str]]:
     """Heading and rows, as text."""
-    table = comparison_table(compared)
     columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def aurocs(one: Compared) -> dict[str, list[float]]:
+    return {own: one.of_class(own, "auroc") for own in one.classes}
 
 
 # Groups
@@ -71,11 +86,10 @@ def cells(compared: list[Compared]) -> list[list[str]]:
 
 def test_students_are_told_apart_by_the_axes_that_vary() -> None:
     found = compare(finished(planned(), [0.6, 0.7]))
-    assert [(one.student, one.aurocs) for one in found] == [
-        ("eca", {"digits 0": (0.6,)}),
-        ("mkdad", {"digits 0": (0.7,)}),
+    assert [(one.dataset, one.words, aurocs(one), one.cost) for one in found] == [
+        ("digits", "eca", {"0": [0.6]}, cost(1)),
+        ("digits", "mkdad", {"0": [0.7]}, cost(2)),
     ]
-    assert [one.costs for one in found] == [{"digits 0": cost(1)}, {"digits 0": cost(2)}]
 
 
 @pytest.mark.parametrize(
@@ -95,32 +109,54 @@ def test_axes_that_do_not_vary_are_left_out_unless_nothing_does(
 ) -> None:
     plan = planned(**changes)
     found = compare(finished(plan, [0.5] * len(plan.candidates)))
-    assert [one.student for one in found] == students
+    assert [one.words for one in found] == students
 
 
-def test_seeds_are_one_kind_of_student() -> None:
-    eca, mkdad = compare(finished(planned(seeds=[0, 1]), [0.5, 0.7, 0.8, 0.9]))
-    assert (eca.student, eca.aurocs) == ("eca", {"digits 0": (0.5, 0.7)})
-    assert (mkdad.student, mkdad.aurocs) == ("mkdad", {"digits 0": (0.8, 0.9)})
-    assert cells([eca, mkdad])[1][1] == "0.6000 (2)"
+def test_seeds_are_one_configuration() -> None:
+    eca, mkdad = compare(finished(planned(seeds=2), [0.5, 0.7, 0.8, 0.9]))
+    assert (eca.words, aurocs(eca), eca.seeds) == ("eca", {"0": [0.5, 0.7]}, (0, 1))
+    assert (mkdad.words, aurocs(mkdad)) == ("mkdad", {"0": [0.8, 0.9]})
+    assert eca.mean("auroc") == pytest.approx(0.6)
+    assert eca.spread("auroc") == pytest.approx(0.02**0.5)  # of 0.5 and 0.7
+
+
+def test_the_spread_is_that_of_the_mean_over_classes() -> None:
+    """Classes differ far more than seeds: what counts is by how much the table's number moves."""
+    plan = planned(normal_classes=[0, 1], placements=["eca"], seeds=2)
+    (found,) = compare(finished(plan, [0.5, 0.6, 0.9, 0.8]))
+    assert found.mean("auroc") == pytest.approx(0.7)
+    assert found.spread("auroc") == pytest.approx(0.0)
+
+
+def test_a_seed_that_failed_on_a_class_says_nothing_of_the_spread() -> None:
+    plan = planned(normal_classes=[0, 1], placements=["eca"], seeds=2)
+    results = finished(plan, [0.5, 0.6, 0.9, 0.8])
+    results[1] = CandidateResult(results[1].candidate, "failed", "Diverged")
+    (found,) = compare(results)
+    assert (found.seeds, found.spread("auroc")) == ((0,), None)
+    assert found.mean("auroc") == pytest.approx((0.5 + 0.85) / 2)
 
 
 def test_a_lambda_that_differs_by_dataset_alone_makes_no_other_students() -> None:
     plan = planned(**TWO_TASKS)
     assert {c.axes["lambda"] for c in plan.candidates} == {0.01, 0.1}
     found = compare(finished(plan, [0.1, 0.2, 0.3, 0.4]))
-    assert [(one.student, one.aurocs) for one in found] == [
-        ("eca", {"digits 0": (0.1,), "mvtec grid": (0.3,)}),
-        ("mkdad", {"digits 0": (0.2,), "mvtec grid": (0.4,)}),
+    assert [(one.dataset, one.words, aurocs(one)) for one in found] == [
+        ("digits", "eca", {"0": [0.1]}),
+        ("digits", "mkdad", {"0": [0.2]}),
+        ("mvtec", "eca", {"grid": [0.3]}),
+        ("mvtec", "mkdad", {"grid": [0.4]}),
     ]
 
 
 def test_what_is_not_finished_is_not_compared() -> None:
     results = finished(planned(**TWO_TASKS), [0.1, 0.2, 0.3, 0.4])
     results[1] = CandidateResult(results[1].candidate, "failed", "Diverged")
-    eca, mkdad = compare(results)
-    assert eca.aurocs.keys() == {"digits 0", "mvtec grid"}
-    assert mkdad.aurocs.keys() == mkdad.costs.keys() == {"mvtec grid"}
+    assert [(one.dataset, one.words) for one in compare(results)] == [
+        ("digits", "eca"),
+        ("mvtec", "eca"),
+        ("mvtec", "mkdad"),
+    ]
 
 
 def test_of_nothing_finished_there_is_no_comparison(tmp_path: Path) -> None:
@@ -133,34 +169,122 @@ def test_of_nothing_finished_there_is_no_comparison(tmp_path: Path) -> None:
 
 def test_p_kdgans_structures_are_compared_as_well(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(structures=["kdgan-2", "alone"])
-    assert [one.student for one in compare(finished(plan, [0.5, 0.6]))] == ["kdgan-2", "alone"]
+    assert [one.words for one in compare(finished(plan, [0.5, 0.6]))] == ["kdgan-2", "alone"]
 
 
-@pytest.mark.parametrize("classes", [MOST_TASKS, MOST_TASKS + 1])
-def test_many_classes_are_compared_as_one_task(classes: int) -> None:
-    plan = planned(placements=["eca"], normal_classes=list(range(classes)))
-    aurocs = [0.5 + n / 100 for n in range(classes)]
-    (found,) = compare(finished(plan, aurocs))
-    if classes > MOST_TASKS:
-        assert found.aurocs == {"digits": tuple(aurocs)}
-    else:
-        assert found.aurocs == {f"digits {n}": (aurocs[n],) for n in range(classes)}
+def test_each_result_has_the_mean_and_spread_of_its_seeds_on_its_task() -> None:
+    plan = planned(seeds=2, placements=["eca"], normal_classes=[0, 1])
+    results = finished(plan, [0.5, 0.7, 0.8, 0.8])
+    results[3] = CandidateResult(results[3].candidate, "failed", "Diverged")
+    found = {(r.candidate.normal_class, r.candidate.seed): own for r, own in over_seeds(results)}
+    assert found.keys() == {("0", 0), ("0", 1), ("1", 0)}
+    assert found["0", 0] == found["0", 1]
+    assert found["0", 0]["seeds"] == 2
+    assert found["0", 0]["auroc_mean"] == pytest.approx(0.6)
+    assert found["0", 0]["auroc_spread"] == pytest.approx(0.02**0.5)
+    assert found["1", 0]["auroc_mean"] == 0.8
+    assert "auroc_spread" not in found["1", 0]
+    assert {name for own in found.values() for name in own} <= set(OVER_SEEDS) <= TAKEN_AXES
 
 
-# Table
+# Standings
+
+EIGHT_PAIRS: dict[str, Any] = {"normal_classes": [0, 1, 2, 3], "seeds": 2}
 
 
-def test_the_table_has_auroc_and_times_of_every_task() -> None:
+def stand(plan: Plan, value: Callable[[Candidate, int], float]) -> dict[str, Standing]:
+    """Standings by words, of AUROCs by candidate and its number."""
+    results = finished(plan, [value(c, n) for n, c in enumerate(plan.candidates)])
+    return {one.compared.words: one for one in standings(compare(results), "paper")}
+
+
+def test_a_difference_that_every_class_and_seed_shows_is_told() -> None:
+    found = stand(
+        planned(**EIGHT_PAIRS), lambda c, n: 0.8 + n / 1000 + 0.1 * (c.axes["placement"] == "eca")
+    )
+    assert found["eca"].below_best is None
+    below = found["mkdad"]
+    assert below.below_best == pytest.approx(0.098)
+    assert below.p == pytest.approx(2 / 2**8)
+    assert below.told_apart
+
+
+def test_a_difference_that_comes_and_goes_is_not_told() -> None:
+    found = stand(planned(**EIGHT_PAIRS), lambda c, n: [0.9, 0.8, 0.7, 0.85, 0.81][n % 5])
+    apart = [one for one in found.values() if one.below_best is not None]
+    assert [one.told_apart for one in apart] == [False]
+    rows = cells(standings_table(list(found.values()), "paper"))
+    assert sum("not told apart" in row[-2] for row in rows) == 1
+
+
+def test_two_pairs_are_too_few_to_tell() -> None:
+    found = stand(planned(seeds=2), lambda c, n: 0.5 + 0.4 * (c.axes["placement"] == "eca"))
+    assert found["mkdad"].p is None
+    rows = cells(standings_table(list(found.values()), "paper"))
+    assert [row[-2] for row in rows] == ["vs best student", "best", "-0.4000, too few to tell"]
+
+
+def with_baselines(baseline: float, **student: float) -> dict[str, Standing]:
+    """Standings where each placement has one AUROC on every class and seed, give or take."""
+    plan = planned(**EIGHT_PAIRS, baselines=["knn", "pca"])
+    around = [0.01, -0.01, 0.02, -0.02, 0.015, -0.015, 0.03, -0.03]
+
+    def value(candidate: Candidate, n: int) -> float:
+        if candidate.configuration.kind == "baseline":
+            return baseline
+        return student[candidate.axes["placement"]] + around[n % 8]
+
+    results = []
+    for n, candidate in enumerate(plan.candidates):
+        dear = candidate.configuration.method == "knn"
+        flops = 500_000 if dear else 500
+        evaluation = Evaluation(value(candidate, n), 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+        own = replace(cost(1), flops=flops) if candidate.configuration.kind == "baseline" else None
+        results.append(
+            CandidateResult(candidate, "finished", evaluation=evaluation, cost=own or cost(1))
+        )
+    return {one.compared.words: one for one in standings(compare(results), "paper")}
+
+
+def test_a_cheaper_baseline_that_equals_or_beats_a_student_is_named() -> None:
+    found = with_baselines(0.8, eca=0.6, mkdad=0.801)
+    assert found["eca"].kept_up_with == ("pca",)  # knn costs more than the students
+    assert found["mkdad"].kept_up_with == ("pca",)  # above by 0.001, which is no more than chance
+    assert with_baselines(0.5, eca=0.6, mkdad=0.8)["eca"].kept_up_with == ()
+    assert found["pca"].kept_up_with == ()
+
+
+def test_a_standing_is_a_row_for_programs() -> None:
+    found = with_baselines(0.8, eca=0.6, mkdad=0.801)
+    row = found["eca"].as_row()
+    assert json.loads(json.dumps(row)) == row
+    assert (row["classes"], row["seeds"], row["kind"]) == (4, 2, "student")
+    assert row["cheaper_baselines_as_good"] == ["pca"]
+    assert row["auroc"] == pytest.approx(0.6, abs=0.03)
+
+
+# Tables
+
+
+def test_the_table_of_classes_has_a_column_for_each_task() -> None:
     results = finished(planned(**TWO_TASKS), [0.12344, 0.2, 0.3, 0.4])
     results[1] = CandidateResult(results[1].candidate, "failed", "Diverged")
-    assert cells(compare(results)) == [
-        [
-            *("student", "digits 0 AUROC", "student ms", "deployed ms"),
-            *("mvtec grid AUROC", "student ms", "deployed ms"),
-        ],
-        ["eca", "0.1234", "1.00", "10.00", "0.3000", "3.00", "30.00"],
-        ["mkdad", "-", "-", "-", "0.4000", "4.00", "40.00"],
+    assert cells(classes_table(compare(results))) == [
+        ["student", "digits 0", "mvtec grid"],
+        ["eca", "0.1234", "0.3000"],
+        ["mkdad", "-", "0.4000"],
     ]
+
+
+def test_the_table_has_means_spread_and_cost() -> None:
+    plan = planned(seeds=2, placements=["eca"])
+    found = standings(compare(finished(plan, [0.5, 0.7])), "paper")
+    heading, row = cells(standings_table(found, "paper"))
+    said = dict(zip(heading, row, strict=True))
+    assert said["student"] == "eca"
+    assert said["AUROC"] == "0.6000 +- 0.1414"
+    assert (said["params"], said["FLOPs"]) == ("300", "3,000")
+    assert (said["classes x seeds"], said["vs best student"]) == ("1 x 2", "best")
 
 
 # Figure
@@ -221,11 +345,15 @@ def test_a_report_is_tables_a_picture_and_everything_as_json(tmp_path: Path) -> 
         "comparison.txt",
         "comparison.png",
     }
-    compared = render_plain(comparison_table(compare(results)))
-    assert (folder / "comparison.txt").read_text() == compared
+    compared = compare(results)
+    found = standings(compared, "paper")
+    tables = (standings_table(found, "paper"), classes_table(compared))
+    assert (folder / "comparison.txt").read_text() == "\n".join(map(render_plain, tables))
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG\r\n")
     assert "candidates (protocol paper)" in (folder / "candidates.txt").read_text()
-    rows = json.loads((folder / "candidates.json").read_text())["candidates"]
+    content = json.loads((folder / "candidates.json").read_text())
+    assert content["configurations"] == [standing.as_row() for standing in found]
+    rows = content["candidates"]
     assert rows == [result.as_row() for result in results]
     assert [(row["placement"], row["auroc"], row["student_latency_ms"]) for row in rows] == [
         ("eca", 0.6, 1),

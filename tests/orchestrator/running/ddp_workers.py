@@ -53,6 +53,8 @@ def pack_of() -> Pack:
         {
             "name": "tiny",
             "datasets": ["digits"],
+            "baselines": [],
+            "scores": ["paper"],
             "normal_classes": [0],
             "structures": ["alone"],
             "student_widths": [tiny],

@@ -58,6 +58,8 @@ def a_run(
     dataset: str = "digits",
     normal_class: str = "0",
     protocol: str = "holdout",
+    kind: str = "student",
+    mean: float | None = None,
 ) -> Any:
     """A run as ``choose`` reads it."""
     metrics = {
@@ -68,7 +70,14 @@ def a_run(
         "flops": float(flops),
         "latency_ms": latency_ms,
     }
-    tags = {"dataset": dataset, "normal_class": normal_class, "complete": protocol}
+    if mean is not None:
+        metrics["val_auroc_mean"] = mean
+    tags = {
+        "dataset": dataset,
+        "normal_class": normal_class,
+        "complete": protocol,
+        "kind": kind,
+    }
     return SimpleNamespace(data=SimpleNamespace(metrics=metrics, tags=tags))
 
 
@@ -100,6 +109,27 @@ def test_of_two_equally_good_the_cheaper_is_chosen() -> None:
     assert chosen(runs) is few_flops
     assert chosen(runs[::-1]) is few_flops
     assert chosen([few_params, fewest_params]) is fewest_params
+
+
+def test_a_baseline_is_named_that_costs_no_more_and_is_as_good() -> None:
+    student = a_run(0.95, mean=0.8)  # one lucky seed
+    as_good = a_run(0.8, kind="baseline")
+    dear = a_run(0.99, flops=1001, kind="baseline")
+    worse = a_run(0.79, kind="baseline")
+    (choice,) = choose([as_good, dear, student, worse], Limits())
+    assert (choice.run, choice.baselines, choice.candidates) == (student, (as_good,), 1)
+
+
+def test_a_baseline_is_chosen_only_where_it_may_be() -> None:
+    student, baseline = a_run(0.8), a_run(0.9, kind="baseline")
+    assert choose([student, baseline], Limits())[0].run is student
+    (choice,) = choose([student, baseline], Limits(), with_baselines=True)
+    assert (choice.run, choice.baselines) == (baseline, ())
+
+
+def test_a_teacher_is_not_chosen() -> None:
+    student, teacher = a_run(0.8), a_run(0.9, kind="teacher")
+    assert chosen([teacher, student]) is student
 
 
 @pytest.mark.parametrize(
@@ -327,7 +357,7 @@ def test_a_version_says_what_it_is(registered: Any, runs: dict[str, Any]) -> Non
         assert tags[name] == run.data.tags[name], name
     assert tags["protocol"] == "holdout"
     assert tags["run_id"] == run.info.run_id
-    axes = {"structure", "student_widths", "loss_weights"}
+    axes = {"structure", "student_widths", "loss_weights", "score"}
     assert tags.keys() - axes <= TAKEN_AXES
     assert {name for name in run.data.tags if not name.startswith("mlflow.")} - axes <= TAKEN_AXES
     assert json.loads(tags["preprocessing"]) == {

@@ -114,7 +114,7 @@ def test_a_sweep_is_an_experiment_below_its_root(logged: Any) -> None:
 
 def test_the_sweeps_own_run_holds_its_settings(logged: Any) -> None:
     run = logged.runs[""]
-    assert run.data.tags.items() >= {"role": "sweep", "sweep": "tiny", "method": "pkdgan"}.items()
+    assert run.data.tags.items() >= {"role": "sweep", "sweep": "tiny", "methods": "pkdgan"}.items()
     text = logged.client.download_artifacts(run.info.run_id, "sweep.yaml")
     assert yaml.safe_load(Path(text).read_text()) == logged.plan.spec.as_written()
 
@@ -532,7 +532,32 @@ def test_the_sweeps_own_run_ends_with_the_table_of_candidates(
     rows = json.loads(
         Path(client.download_artifacts(run.info.run_id, "candidates.json")).read_text()
     )
-    assert rows == {"candidates": [result.as_row() for result in results]}
+    assert rows["candidates"] == [result.as_row() for result in results]
+    assert [row["configuration"] for row in rows["configurations"]] == ["kdgan-2", "p-kdgan-23"][
+        : 2 - lost
+    ]
+
+
+def test_runs_have_the_mean_and_spread_of_their_configuration(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+) -> None:
+    tracker, plan = sweep()
+    for stage in stages(plan):
+        finish(tracker, trained.store, stage)
+    one, other = (candidate_result(plan, c, trained.store) for c in plan.candidates)
+    # As if the second were another seed of the first.
+    again = replace(one.candidate, seed=1, stages=other.candidate.stages)
+    found = [one, replace(other, candidate=again)]
+    for _ in range(2):  # and once more, which changes nothing
+        tracker.finish_sweep(found)
+    aurocs = [result.evaluation.auroc for result in found if result.evaluation]
+    for result in found:
+        metrics = runs(tracker)[result.candidate.key].data.metrics
+        assert metrics["seeds"] == 2
+        assert metrics["auroc_mean"] == pytest.approx(sum(aurocs) / 2)
+        assert metrics["auroc_spread"] == pytest.approx(abs(aurocs[0] - aurocs[1]) / 2**0.5)
 
 
 def test_a_sweep_run_again_has_the_same_run(

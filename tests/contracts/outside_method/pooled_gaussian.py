@@ -25,7 +25,7 @@ class Gaussian(nn.Module):
 
 
 class GaussianDetector(Detector):
-    method: Literal["pixel_gaussian"] = "pixel_gaussian"
+    method: Literal["pooled_gaussian"] = "pooled_gaussian"
     size: tuple[int, Count]
 
     @property
@@ -68,10 +68,12 @@ class GaussianLearner(Learner):
 class GaussianSettings(MethodSettings):
     sides: tuple[Count, ...] = (8,)
 
-    def variants(self, dataset: DatasetRow, pretrained_sha256: str | None) -> Iterator[Variant]:
+    def variants(
+        self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None
+    ) -> Iterator[Variant]:
         for side in self.sides:
             step = GaussianStep(size=(dataset.channels, side))
             yield Variant({"side": side}, image_size=32, steps=((step, None),))
 
 
-METHOD = Method("pixel_gaussian", "a Gaussian of pixels", GaussianSettings, GaussianDetector)
+METHOD = Method("pooled_gaussian", "a Gaussian of pixels", GaussianSettings, GaussianDetector)

@@ -1,0 +1,103 @@
+"""What methods have in common that fit a detector to the normal images, without any epochs."""
+
+from abc import abstractmethod
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, SerializeAsAny
+from torch import Tensor, nn
+
+from kd_models.evaluation.scoring import Scorer
+from kd_models.methods.base import Detector, Learner, PackContext, Step
+from kd_models.values import Count
+from kd_models.world import World
+
+IMAGE_SIZE = 32
+"""pixels a side of the images that these detectors take"""
+
+Side = Annotated[int, Field(ge=1, le=IMAGE_SIZE)]
+
+
+class PixelNetwork(nn.Module):
+    """A network from images (B, C, S, S) to scores (B,) that looks at pooled pixels.
+
+    It is fitted rather than trained.
+
+    Args:
+        channels: of the images.
+        side: pixels a side of the pooled image.
+
+    Attributes:
+        pool: images to rows (B, F) of pooled pixels.
+        size: F.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
+        self.size = channels * side * side
+
+    @abstractmethod
+    def fit(self, images: Tensor) -> None:
+        """Fit it to the normal images (N, C, S, S).
+
+        Raises:
+            CannotTrain: there is nothing to be had from these images.
+        """
+
+
+class PixelDetector(Detector):
+    """A detector that looks at pooled pixels."""
+
+    colours: Count
+    side: Count
+    """pixels a side of the pooled image"""
+
+    @property
+    def channels(self) -> int:
+        """Return the channels of its images."""
+        return self.colours
+
+
+class FittedLearner(Learner):
+    """A fitted network, which every process fits alike.
+
+    Args:
+        network: the network.
+    """
+
+    def __init__(self, network: PixelNetwork) -> None:
+        super().__init__({FittedStep.scored: network})
+        self._network = network
+
+    @torch.no_grad()
+    def fit(self, images: Tensor, world: World) -> None:
+        """Fit the network to the training images (N, C, S, S)."""
+        self._network.fit(images)
+
+    def scorer(self) -> Scorer:
+        """Return the scorer: the network's output is the score."""
+        return Scorer(self._network.eval())
+
+
+class FittedStep(Step):
+    """The one step of such a method. Nothing in it is random."""
+
+    fitted: SerializeAsAny[Detector]
+
+    scored: ClassVar[str] = "detector"
+
+    @property
+    def detector(self) -> Detector:
+        """Return the detector that is fitted."""
+        return self.fitted
+
+    def seed_of(self, seed: int) -> int:
+        """Return 0."""
+        return 0
+
+    def learner(self, seed: int, context: PackContext) -> FittedLearner:
+        """Return a learner that is fitted."""
+        network = self.detector.scorer().student
+        assert isinstance(network, PixelNetwork)
+        return FittedLearner(network)

@@ -1,0 +1,87 @@
+"""A step that trains nothing: it fits the calibrated score of a trained generator."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
+from kd_models.methods.base import Learner, NetworkStates, PackContext, Step
+from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.pkdgan.scores import CalibratedNetwork, Calibration, GanDetector
+from kd_models.world import World
+
+DETECTOR = "detector"
+
+
+class CalibrationStep(Step):
+    """The fit of a calibrated score, after the last training step of a structure."""
+
+    structure: str
+    role: Literal["teacher", "student"]
+    """whose generator it is"""
+    network: NetworkConfig
+    calibration: Calibration
+
+    axis: ClassVar[str] = "score"
+    scored: ClassVar[str] = DETECTOR
+
+    @property
+    def name(self) -> str:
+        """Return the structure and what is done."""
+        return f"{self.structure} calibrated"
+
+    @property
+    def kind(self) -> Literal["teacher", "student"]:
+        """Return whose score it is."""
+        return self.role
+
+    @property
+    def detector(self) -> GanDetector:
+        """Return the detector that the step makes."""
+        return GanDetector(network=self.network, calibration=self.calibration)
+
+    def seed_of(self, seed: int) -> int:
+        """Return 0: nothing is random in a fit."""
+        return 0
+
+    def learner(self, seed: int, context: PackContext) -> "CalibrationLearner":
+        """Return a learner."""
+        return CalibrationLearner(self)
+
+
+class CalibrationLearner(Learner):
+    """A trained generator and the score that is fitted to its features.
+
+    Args:
+        step: the step.
+    """
+
+    def __init__(self, step: CalibrationStep) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # what is drawn is replaced by the trained generator
+            self._network = CalibratedNetwork(step.network, step.calibration)
+        self._network.requires_grad_(False)
+        self._generator = f"{step.role}.generator"
+        super().__init__({DETECTOR: self._network})
+
+    def load(self, weights: NetworkStates) -> None:
+        """Take over the trained generator, or a whole detector."""
+        super().load(weights)
+        if self._generator in weights:
+            self._network.load_generator(weights[self._generator])
+
+    def fit(self, images: Tensor, world: World) -> None:
+        """Do nothing: all there is to fit is the score, by :meth:`calibrate`."""
+
+    def calibrate(self, images: Tensor, world: World) -> None:
+        """Fit the score to the features of the images (N, C, S, S)."""
+        network = self._network.eval()
+        features_NF = world.map_rows(
+            lambda rows: in_batches(network.features, rows, batch_of(rows)), images
+        )
+        network.fit(features_NF)
+
+    def scorer(self) -> Scorer:
+        """Return the scorer: the network's output is the score."""
+        return Scorer(self._network.eval())

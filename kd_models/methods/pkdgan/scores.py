@@ -1,0 +1,136 @@
+"""How the networks of P-KDGAN score images: as the paper does, or calibrated on normal images.
+
+Shapes: B images in a batch, N training images, C image channels, S pixels a side, F features.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from kd_models.evaluation.scoring import Scorer
+from kd_models.methods.base import Detector, StateDict
+from kd_models.methods.neighbours import Neighbours
+from kd_models.methods.pkdgan.losses import Distance, per_image_distance
+from kd_models.methods.pkdgan.networks import LATENT, NetworkConfig
+from kd_models.methods.whitening import Whitening
+from kd_models.values import Count, Value
+
+Score = Literal["paper", "calibrated"]
+
+
+class NoveltyScorer(Scorer):
+    """S_enc of P-KDGAN (Eq. 3): the distance between an image's latents, by one generator."""
+
+    def __init__(self, generator: nn.Module, distance: Distance) -> None:
+        super().__init__(generator)
+        self._distance: Distance = distance
+
+    def forward(self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return the distances (B,)."""
+        z1, _, z2 = self.student(x_BCSS)
+        return per_image_distance(z1, z2, self._distance)
+
+
+class Calibration(Value):
+    """How the calibrated score is fitted. Not in the paper; settled in docs/results.md."""
+
+    shrinkage: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """share of the features' covariance that is taken from a multiple of the identity"""
+    whitening: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """how far features are whitened; 1: every direction counts as much as it varies"""
+    memory: Count = 400
+    """normal images that are kept, or all where there are fewer"""
+    neighbours: Count = 1
+    """how many of those nearest to an image count"""
+
+    def of(self, images: int | None) -> Self:
+        """Return what can be had of so many images; of None all that is asked for."""
+        memory = self.memory if images is None else min(self.memory, images)
+        return self.model_copy(
+            update={"memory": memory, "neighbours": min(self.neighbours, memory)}
+        )
+
+
+class CalibratedNetwork(nn.Module):
+    """A generator whose features are compared with those of normal images.
+
+    S_enc compares an image's two latents by their plain distance, whatever those of normal images
+    are like. Here the features of the image and of its reconstruction, which the generator
+    computes anyway, are whitened as they vary in normal images; the score is the distance to the
+    nearest of some normal images.
+
+    Args:
+        config: of the generator.
+        calibration: how many images are kept, and how many count.
+    """
+
+    def __init__(self, config: NetworkConfig, calibration: Calibration) -> None:
+        super().__init__()
+        generator = config.generator()
+        self.encoder, self.decoder = generator.encoder, generator.decoder
+        self.re_encoder = generator.re_encoder
+        # A latent is a linear map of the features before it: the smaller of the two is taken.
+        self._of_features = config.features <= LATENT
+        if self._of_features:
+            self.re_encoder.head = nn.Identity()  # type: ignore[assignment]
+        self._each = min(config.features, LATENT)
+        self.whitening = Whitening(2 * self._each)
+        self.neighbours = Neighbours(2 * self._each, calibration.memory, calibration.neighbours)
+        self._calibration = calibration
+
+    def forward(self, x_BCSS: Tensor) -> Tensor:
+        """Return the distances (B,)."""
+        scores: Tensor = self.neighbours(self.whitening(self.features(x_BCSS)))
+        return scores
+
+    def features(self, x_BCSS: Tensor) -> Tensor:
+        """Return the features (B, F) of images and of their reconstructions."""
+        z1_BZ, features = self.encoder(x_BCSS)
+        z2_BZ, again = self.re_encoder(self.decoder(z1_BZ))
+        both = (features.flatten(1), again.flatten(1)) if self._of_features else (z1_BZ, z2_BZ)
+        return torch.cat(both, 1)
+
+    def fit(self, features_NF: Tensor) -> None:
+        """Fit whitening and memory to the features of normal images.
+
+        Raises:
+            CannotTrain: the features of all images are alike.
+        """
+        self.whitening.fit(
+            features_NF,
+            shrinkage=self._calibration.shrinkage,
+            strength=self._calibration.whitening,
+            blocks=(self._each, self._each),
+        )
+        self.neighbours.fit(self.whitening(features_NF))
+
+    def load_generator(self, weights: StateDict) -> None:
+        """Take over a trained generator's weights."""
+        fitted = ("whitening.", "neighbours.")
+        own = {name for name in self.state_dict() if not name.startswith(fitted)}
+        self.load_state_dict({name: weights[name] for name in own}, strict=False)
+
+
+class GanDetector(Detector):
+    """A generator and how images are scored by it."""
+
+    method: Literal["pkdgan"] = "pkdgan"
+    network: NetworkConfig
+    distance: Distance = "l2"
+    """between latents, for the paper's score"""
+    calibration: Calibration | None = None
+    """of the calibrated score; None: the paper's score"""
+
+    @property
+    def channels(self) -> int:
+        """Return the channels of its images."""
+        return self.network.channels
+
+    def scorer(self) -> Scorer:
+        """Return the scorer, its weights still to be loaded."""
+        if self.calibration is None:
+            return NoveltyScorer(self.network.generator(), self.distance)
+        return Scorer(CalibratedNetwork(self.network, self.calibration))

@@ -1,0 +1,118 @@
+"""The calibrated score: what it is made of, what it costs, and that it trains nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from kd_models.data import dataset_row
+from kd_models.evaluation.cost import complexity
+from kd_models.methods.base import PackContext, Step
+from kd_models.methods.pkdgan.calibration import DETECTOR, CalibrationStep
+from kd_models.methods.pkdgan.networks import NetworkConfig, Widths
+from kd_models.methods.pkdgan.scores import CalibratedNetwork, Calibration
+from kd_models.methods.pkdgan.settings import PkdganSettings
+from kd_models.world import World
+
+STUDENT = NetworkConfig(channels=1, widths=(1, 2, 4))
+
+
+def images(count: int, channels: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(count)
+    return torch.rand(count, channels, 32, 32, generator=generator) * 2 - 1
+
+
+def calibration(config: NetworkConfig = STUDENT, **settings: float) -> CalibrationStep:
+    own = Calibration.model_validate({"memory": 20, **settings})
+    return CalibrationStep(structure="kdgan-1", role="student", network=config, calibration=own)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_it_is_the_distance_to_the_nearest_normal_image_in_whitened_features(
+    strength: float,
+) -> None:
+    torch.manual_seed(0)
+    generator = STUDENT.generator().eval()
+    learner = calibration(memory=50, neighbours=3, whitening=strength).learner(0, PackContext())
+    learner.load({"student.generator": generator.state_dict()})
+    learner.fit(images(50), World())
+    learner.calibrate(images(50), World())
+
+    def features(x: torch.Tensor) -> np.ndarray:
+        z1, own = generator.encoder(x)
+        _, again = generator.re_encoder(generator.decoder(z1))
+        both = [part.flatten(1).double().numpy() for part in (own, again)]
+        return np.concatenate([part / scale for part, scale in zip(both, scales, strict=True)], 1)
+
+    with torch.no_grad():
+        scales = [1.0, 1.0]
+        raw = features(images(50))
+        scales = [part.std(0).mean() for part in np.split(raw, 2, 1)]
+        known = features(images(50))
+        covariance = 0.99 * np.cov(known.T, bias=True)
+        covariance += 0.01 * np.eye(128) * np.trace(covariance) / 0.99 / 128
+        variances, directions = np.linalg.eigh(covariance)
+        white = directions * variances ** (-strength / 2)
+        away = (features(images(20))[:, None] - known) @ white
+    expected = np.sort(np.linalg.norm(away, axis=2), 1)[:, :3].mean(1)
+    found = learner.score(images(20), World()).numpy()
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_where_features_are_many_the_latents_are_taken() -> None:
+    for widths in ((8, 16, 64), (4, 8, 32)):
+        config = NetworkConfig(channels=3, widths=widths)
+        network = CalibratedNetwork(config, Calibration())
+        with torch.no_grad():
+            assert network.features(images(2, 3)).shape == (2, 512)
+
+
+@pytest.mark.parametrize(
+    ("channels", "widths", "params", "flops"),
+    [
+        # The generator without the latent that is not needed, 4 x 16 x 256; whitening of F = 128
+        # features, F + F x F; and the memory, 400 x F.
+        (1, (1, 2, 4), 49_722 - 16_384 + 128 + 67_584, 76_416 - 16_384 + 67_584),
+        (1, (2, 4, 8), 100_404 - 32_768 + 256 + 167_936, 177_408 - 32_768 + 167_936),
+        (3, (8, 16, 64), 843_408 + 512 + 466_944, 2_285_568 + 466_944),
+    ],
+)
+def test_what_it_costs(channels: int, widths: Widths, params: int, flops: int) -> None:
+    config = NetworkConfig(channels=channels, widths=widths)
+    network = CalibratedNetwork(config, Calibration())
+    found = complexity(network, torch.zeros(1, channels, 32, 32))
+    assert (found.params, found.flops) == (params, flops)
+
+
+def test_of_few_images_all_are_kept() -> None:
+    assert Calibration(memory=400, neighbours=5).of(3) == Calibration(memory=3, neighbours=3)
+    assert Calibration().of(None) == Calibration().of(6000) == Calibration()
+
+
+def chains(**settings: object) -> dict[str, list[Step]]:
+    own = PkdganSettings.model_validate(settings)
+    return {
+        f"{variant.axes['structure']} {variant.axes['score']}": [step for step, _ in variant.steps]
+        for variant in own.variants(dataset_row("fmnist"), None, None)
+    }
+
+
+def test_both_scores_share_all_training() -> None:
+    found = chains(structures=("teacher", "kdgan-1", "p-kdgan-23"), scores=("paper", "calibrated"))
+    for structure in ("teacher", "kdgan-1", "p-kdgan-23"):
+        *trained, last = found[f"{structure} calibrated"]
+        assert trained == found[f"{structure} paper"]
+        assert isinstance(last, CalibrationStep)
+        assert last.kind == trained[-1].kind == ("teacher" if structure == "teacher" else "student")
+        assert last.network.widths == ((64, 128, 256) if structure == "teacher" else (1, 2, 4))
+
+
+def test_a_detector_takes_what_the_step_stored() -> None:
+    step = calibration()
+    learner = step.learner(0, PackContext())
+    learner.load({"student.generator": STUDENT.generator().state_dict()})
+    learner.calibrate(images(50), World())
+    scorer = step.detector.scorer()
+    scorer.load(learner.trained[DETECTOR].state_dict())
+    with torch.no_grad():
+        found = scorer.eval()(images(7))
+    torch.testing.assert_close(found, learner.score(images(7), World()))

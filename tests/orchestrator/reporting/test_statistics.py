@@ -1,0 +1,52 @@
+"""Spread, the paired test and its correction, against values worked out by hand."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.reporting.statistics import FEWEST_PAIRS, holm, paired_p, spread
+
+
+def test_spread_is_the_sample_standard_deviation() -> None:
+    assert spread([1.0, 3.0]) == pytest.approx(2**0.5)
+    assert spread([1.0]) is None
+    assert spread([]) is None
+
+
+def test_every_sign_alike_has_the_least_p_there_is() -> None:
+    assert paired_p([0.01] * 6) == pytest.approx(2 / 2**6)
+
+
+def test_too_few_pairs_have_no_p() -> None:
+    assert paired_p([1.0] * (FEWEST_PAIRS - 1)) is None
+
+
+@given(
+    st.lists(
+        st.integers(-50, 50).map(lambda n: n / 64), min_size=FEWEST_PAIRS, max_size=FEWEST_PAIRS + 2
+    )
+)
+def test_p_is_the_share_of_signs_that_go_as_far(differences: list[float]) -> None:
+    found = paired_p(differences)
+    signs = list(product((1, -1), repeat=len(differences)))
+    sums = [abs(sum(s * d for s, d in zip(each, differences, strict=True))) for each in signs]
+    as_far = sum(each >= abs(sum(differences)) for each in sums)
+    assert found == pytest.approx(as_far / len(signs))
+
+
+def test_many_pairs_are_drawn_the_same_each_time() -> None:
+    differences = [0.02 + 0.01 * (n % 5 - 2) for n in range(30)]
+    assert paired_p(differences) == paired_p(differences)
+    assert (paired_p(differences) or 1) < 0.001
+    none = paired_p([d - 0.02 for d in differences])
+    assert none is not None
+    assert none > 0.9
+
+
+def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.01, None]) == [0.01, None]
+    assert holm([]) == []
