@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.base import Detector, StateDict
@@ -39,7 +40,7 @@ class Calibration(Value):
 
     shrinkage: Annotated[float, Field(gt=0, le=1)] = 0.01
     """share of the features' covariance that is taken from a multiple of the identity"""
-    whitening: Annotated[float, Field(ge=0, le=1)] = 0.75
+    whitening: Annotated[float, Field(ge=0, le=1)] = 0.5
     """how far features are whitened; 1: every direction counts as much as it varies"""
     memory: Count = 400
     """normal images that are kept, or all where there are fewer"""
@@ -54,13 +55,17 @@ class Calibration(Value):
         )
 
 
+POOLED = 8
+"""pixels a side to which images and their residuals are pooled"""
+
+
 class CalibratedNetwork(nn.Module):
-    """A generator whose features are compared with those of normal images.
+    """A generator whose view of an image is compared with that of normal images.
 
     S_enc compares an image's two latents by their plain distance, whatever those of normal images
-    are like. Here the features of the image and of its reconstruction, which the generator
-    computes anyway, are whitened as they vary in normal images; the score is the distance to the
-    nearest of some normal images.
+    are like. Here what the encoder sees, the image itself, and how far its reconstruction is from
+    it (the latter two pooled) are whitened as they vary in normal images; the score is the
+    distance to the nearest of some normal images. The second encoder is not needed.
 
     Args:
         config: of the generator.
@@ -71,14 +76,12 @@ class CalibratedNetwork(nn.Module):
         super().__init__()
         generator = config.generator()
         self.encoder, self.decoder = generator.encoder, generator.decoder
-        self.re_encoder = generator.re_encoder
-        # A latent is a linear map of the features before it: the smaller of the two is taken.
+        # The latent is a linear map of the features before it: the smaller of the two is taken.
         self._of_features = config.features <= LATENT
-        if self._of_features:
-            self.re_encoder.head = nn.Identity()  # type: ignore[assignment]
-        self._each = min(config.features, LATENT)
-        self.whitening = Whitening(2 * self._each)
-        self.neighbours = Neighbours(2 * self._each, calibration.memory, calibration.neighbours)
+        self._blocks = (min(config.features, LATENT), config.channels * POOLED**2, POOLED**2)
+        size = sum(self._blocks)
+        self.whitening = Whitening(size)
+        self.neighbours = Neighbours(size, calibration.memory, calibration.neighbours)
         self._calibration = calibration
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
@@ -87,11 +90,12 @@ class CalibratedNetwork(nn.Module):
         return scores
 
     def features(self, x_BCSS: Tensor) -> Tensor:
-        """Return the features (B, F) of images and of their reconstructions."""
-        z1_BZ, features = self.encoder(x_BCSS)
-        z2_BZ, again = self.re_encoder(self.decoder(z1_BZ))
-        both = (features.flatten(1), again.flatten(1)) if self._of_features else (z1_BZ, z2_BZ)
-        return torch.cat(both, 1)
+        """Return the rows (B, F) that are compared."""
+        z_BZ, features = self.encoder(x_BCSS)
+        residual_B1SS = (x_BCSS - self.decoder(z_BZ)).abs().mean(1, keepdim=True)
+        seen = features.flatten(1) if self._of_features else z_BZ
+        pooled = (functional.adaptive_avg_pool2d(x, POOLED) for x in (x_BCSS, residual_B1SS))
+        return torch.cat([seen, *(part.flatten(1) for part in pooled)], 1)
 
     def fit(self, features_NF: Tensor) -> None:
         """Fit whitening and memory to the features of normal images.
@@ -103,7 +107,7 @@ class CalibratedNetwork(nn.Module):
             features_NF,
             shrinkage=self._calibration.shrinkage,
             strength=self._calibration.whitening,
-            blocks=(self._each, self._each),
+            blocks=self._blocks,
         )
         self.neighbours.fit(self.whitening(features_NF))
 

@@ -38,18 +38,19 @@ def test_it_is_the_distance_to_the_nearest_normal_image_in_whitened_features(
     learner.calibrate(images(50), World())
 
     def features(x: torch.Tensor) -> np.ndarray:
-        z1, own = generator.encoder(x)
-        _, again = generator.re_encoder(generator.decoder(z1))
-        both = [part.flatten(1).double().numpy() for part in (own, again)]
-        return np.concatenate([part / scale for part, scale in zip(both, scales, strict=True)], 1)
+        z, seen = generator.encoder(x)
+        residual = (x - generator.decoder(z)).abs()
+        pooled = [part.reshape(len(x), 8, 4, 8, 4).mean((2, 4)) for part in (x, residual)]
+        blocks = [part.flatten(1).double().numpy() for part in (seen, *pooled)]
+        return np.concatenate([part / scale for part, scale in zip(blocks, scales, strict=True)], 1)
 
     with torch.no_grad():
-        scales = [1.0, 1.0]
+        scales = [1.0, 1.0, 1.0]
         raw = features(images(50))
-        scales = [part.std(0).mean() for part in np.split(raw, 2, 1)]
+        scales = [part.std(0).mean() for part in np.split(raw, 3, 1)]
         known = features(images(50))
         covariance = 0.99 * np.cov(known.T, bias=True)
-        covariance += 0.01 * np.eye(128) * np.trace(covariance) / 0.99 / 128
+        covariance += 0.01 * np.eye(192) * np.trace(covariance) / 0.99 / 192
         variances, directions = np.linalg.eigh(covariance)
         white = directions * variances ** (-strength / 2)
         away = (features(images(20))[:, None] - known) @ white
@@ -58,22 +59,22 @@ def test_it_is_the_distance_to_the_nearest_normal_image_in_whitened_features(
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
-def test_where_features_are_many_the_latents_are_taken() -> None:
-    for widths in ((8, 16, 64), (4, 8, 32)):
+def test_where_features_are_many_the_latent_is_taken() -> None:
+    for widths, seen in (((8, 16, 64), 256), ((4, 8, 16), 256), ((1, 2, 4), 64)):
         config = NetworkConfig(channels=3, widths=widths)
         network = CalibratedNetwork(config, Calibration())
         with torch.no_grad():
-            assert network.features(images(2, 3)).shape == (2, 512)
+            assert network.features(images(2, 3)).shape == (2, seen + 3 * 64 + 64)
 
 
 @pytest.mark.parametrize(
     ("channels", "widths", "params", "flops"),
     [
-        # The generator without the latent that is not needed, 4 x 16 x 256; whitening of F = 128
-        # features, F + F x F; and the memory, 400 x F.
-        (1, (1, 2, 4), 49_722 - 16_384 + 128 + 67_584, 76_416 - 16_384 + 67_584),
-        (1, (2, 4, 8), 100_404 - 32_768 + 256 + 167_936, 177_408 - 32_768 + 167_936),
-        (3, (8, 16, 64), 843_408 + 512 + 466_944, 2_285_568 + 466_944),
+        # Encoder and decoder are two thirds of a generator; whitening of F features, F + F x F; the
+        # memory, 400 x F; and what is pooled, as fvcore counts it. F is 192, 256 and 512.
+        (1, (1, 2, 4), 49_722 * 2 // 3 + 593 * 192, 76_416 * 2 // 3 + 592 * 192 + 2_048),
+        (1, (2, 4, 8), 100_404 * 2 // 3 + 657 * 256, 177_408 * 2 // 3 + 656 * 256 + 2_048),
+        (3, (8, 16, 64), 843_408 * 2 // 3 + 913 * 512, 2_285_568 * 2 // 3 + 912 * 512 + 4_096),
     ],
 )
 def test_what_it_costs(channels: int, widths: Widths, params: int, flops: int) -> None:
