@@ -213,7 +213,7 @@ RESULT_BEARING: dict[str, Any] = {
     "structures": ["p-kdgan-23"],
     "scores": ["paper"],
     "calibration.shrinkage": 0.5,
-    "calibration.whitening": 0.5,
+    "calibration.whitening": 0.75,
     "calibration.memory": 7,
     "calibration.neighbours": 2,
     "student_widths": [(1, 2, 5)],
