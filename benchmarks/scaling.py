@@ -13,8 +13,9 @@ from torch.multiprocessing.spawn import spawn
 
 from benchmarks.harness import by_turns, digits, emit, epoch_seconds
 from kd_models.methods.base import PackContext
+from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig, Widths
 from kd_models.methods.pkdgan.objectives import GanWeights
-from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig, Widths
+from kd_models.methods.pkdgan.step import StepConfig
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import Training, learner_on, on_device
 from kd_models.training.malloc import keep_freed_memory

@@ -22,8 +22,9 @@ BATCH = 64
 def ours() -> float:
     """Return the images a second of our own teacher's step."""
     from kd_models.methods.base import PackContext
+    from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
     from kd_models.methods.pkdgan.objectives import GanWeights
-    from kd_models.methods.pkdgan.step import TEACHER_WIDTHS, NetworkConfig, StepConfig
+    from kd_models.methods.pkdgan.step import StepConfig
     from kd_models.training.epochs import learner_on
     from kd_models.training.lanes import Lanes, gather
     from kd_models.training.malloc import keep_freed_memory

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from two_processes import run
 
 from kd_models.methods.objectives import LOSS
-from kd_models.methods.pkdgan.networks import Normalisation
+from kd_models.methods.pkdgan.networks import NetworkConfig, Normalisation
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
-from kd_models.methods.pkdgan.step import GanLearner, NetworkConfig, StepConfig
+from kd_models.methods.pkdgan.step import GanLearner, StepConfig
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import DataTooSmall, Diverged, Epoch, Training, train, train_together
 from kd_models.training.state import TrainingState

@@ -8,7 +8,9 @@ from packages import measured
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kd_models.methods.pkdgan.step import GanDetector, GanLearner, NetworkConfig
+from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.pkdgan.scores import GanDetector
+from kd_models.methods.pkdgan.step import GanLearner
 from kd_models.package import (
     CARD,
     CONFIG,

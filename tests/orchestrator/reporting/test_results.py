@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.methods.pkdgan.settings import LossWeights
-from kd_models.methods.pkdgan.step import GanDetector, NetworkConfig
 from orchestrator.planning.axes import TAKEN_AXES
 from orchestrator.planning.plan import Plan
 from orchestrator.reporting.results import (
