@@ -107,8 +107,8 @@ class Plan:
                 numbers[id(step)] = known.setdefault(step.lane_group, len(known))
             parent = group_of[stage.parents[-1]] if stage.parents else None
             alike: Hashable = (stage.method, numbers[id(step)], parent)
-            if step.recipe is None and not stage.parents:
-                alike = None  # these are fitted one after another, whatever their shapes
+            if step.recipe is None:
+                alike = parent  # these are fitted one after another, whatever their shapes
             group = (len(stage.parents), (stage.dataset, stage.image_size, alike))
             groups.setdefault(group, []).append(stage)
             group_of[stage.key] = group

@@ -67,6 +67,7 @@ def swept(kd: Callable[..., Any], root: Path, tree: Path) -> Any:
                 "name": "any",
                 "datasets": [f"mvtec:{tree}"],
                 "baselines": [],
+                "scores": ["paper"],
                 "structures": ["alone"],
                 "student_widths": [[1, 1, 1]],
                 "training": {"epochs": 1, "batch_size": 2},

@@ -157,13 +157,13 @@ def test_the_ablations_in_numbers(ablations: Plan) -> None:
 
 def test_the_small_sweep_is_on_fmnist_with_and_without_attention() -> None:
     plan = planned(read_spec(SWEEPS / "eca-fmnist-small.yaml", ["baselines=[]"]))
-    assert [(c.normal_class, c.axes["placement"]) for c in plan.candidates] == [
-        ("0", "eca"),
-        ("0", "mkdad"),
-        ("8", "eca"),
-        ("8", "mkdad"),
+    assert [(c.normal_class, c.axes["placement"], c.seed) for c in plan.candidates] == [
+        (normal_class, placement, seed)
+        for normal_class in ("0", "8")
+        for placement in ("eca", "mkdad")
+        for seed in (0, 1, 2)
     ]
-    assert plan.epochs() == 80
+    assert plan.epochs() == 240
 
 
 # Axes
