@@ -6,8 +6,8 @@ from typing import Any, Literal
 from kd_models.values import look_up
 
 RecipeName = Literal["recommended", "paper"]
-"""``recommended``: a method's defaults, settled by measurement (docs/results.md); ``paper``: what
-its paper does, as closely as can be run"""
+"""``recommended``, the default: settled by measurement (docs/results.md); ``paper``: what a method's
+paper does, as closely as can be run"""
 
 
 def with_recipe(raw: Any, recipes: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -15,15 +15,14 @@ def with_recipe(raw: Any, recipes: Mapping[str, Mapping[str, Any]]) -> Any:
 
     Args:
         raw: what a sweep file says of a method; whatever is no mapping is returned as it is.
-        recipes: settings by the recipe's name; the defaults need no entry.
+        recipes: settings by the recipe's name.
 
     Raises:
         ValueError: there is no such recipe.
     """
-    if not isinstance(raw, Mapping) or "recipe" not in raw:
+    if not isinstance(raw, Mapping):
         return raw
-    every = {"recommended": {}, **recipes}
-    return _under(raw, look_up(raw["recipe"], every, "recipe"))
+    return _under(raw, look_up(raw.get("recipe", "recommended"), recipes, "recipe"))
 
 
 def _under(raw: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:

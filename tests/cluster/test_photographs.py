@@ -25,6 +25,7 @@ def test_files_that_are_gone_once_training_has_started_are_not_missed(
             "name": "cloth",
             "datasets": [f"mvtec:{cloth.parent}"],
             "baselines": [],
+            "scores": ["paper"],
             "structures": ["p-kdgan-23"],
             "teacher": {"widths": [2, 4, 8]},
             "training": {"epochs": 2, "batch_size": 8},

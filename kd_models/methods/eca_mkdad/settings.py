@@ -61,6 +61,7 @@ def paper_settings(dataset: str) -> PaperSettings:
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
+        "recommended": {},
         # Section 4.1, which names no decay of the rate.
         "paper": {
             "training": {"epochs": "paper", "batch_size": 32, "lr": 0.1, "schedule": "constant"}

@@ -42,6 +42,7 @@ def paper_widths(dataset: str) -> Widths:
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
+        "recommended": {},
         # Section 4. At batch 1 only per-image statistics can be scored (docs/adr/0002).
         "paper": {
             "training": {"epochs": 500, "batch_size": 1, "lr": 0.002, "schedule": "constant"},
