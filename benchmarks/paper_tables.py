@@ -73,7 +73,7 @@ def _cells(row: Row, candidates: Sequence[Row], classes: Sequence[str]) -> list[
         "" if published is None else f"{published:.4f}",
         f"{row['params']:,}",
         f"{row['flops']:,}",
-        _verdict(row),
+        row["verdict"],
         ", ".join(row["cheaper_baselines_as_good"]),
     ]
 
@@ -81,17 +81,6 @@ def _cells(row: Row, candidates: Sequence[Row], classes: Sequence[str]) -> list[
 def _with_spread(row: Row, metric: str) -> str:
     around = row[f"{metric}_spread"]
     return f"{row[metric]:.4f}" + ("" if around is None else f" +- {around:.4f}")
-
-
-def _verdict(row: Row) -> str:
-    if row["kind"] != "student":
-        return ""
-    if row["below_best"] is None:
-        return "best"
-    below = f"{-row['below_best']:+.4f}"
-    if row["p"] is None:
-        return f"{below}, too few to tell"
-    return f"{below}, p {row['p']:.4f}" if row["told_apart"] else f"{below}, not told apart"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def package_of(spec: SweepSpec, candidate: Candidate, result: StageResult) -> Pa
             dataset=stage.dataset,
             normal_class=stage.normal_class,
             normal_class_name=candidate.normal_class_name,
-            seed=stage.seed,
+            seed=candidate.seed,
             stage_key=stage.key,
             detector=stage.step.detector,
             preprocessing=Preprocessing(

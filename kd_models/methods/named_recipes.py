@@ -3,26 +3,24 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from kd_models.values import look_up
-
 RecipeName = Literal["recommended", "paper"]
-"""``recommended``, the default: settled by measurement (docs/results.md); ``paper``: what a method's
-paper does, as closely as can be run"""
+"""``recommended``, the default: settled by measurement (docs/results.md); ``paper``: what the
+method's paper does, as closely as can be run"""
 
 
 def with_recipe(raw: Any, recipes: Mapping[str, Mapping[str, Any]]) -> Any:
     """Return raw settings with those of the recipe that they name, where they set none.
 
     Args:
-        raw: what a sweep file says of a method; whatever is no mapping is returned as it is.
+        raw: what a sweep file says of a method. Whatever is no mapping, or names no recipe that
+            there is, is returned as it is: the settings' own model says what is wrong.
         recipes: settings by the recipe's name.
-
-    Raises:
-        ValueError: there is no such recipe.
     """
     if not isinstance(raw, Mapping):
         return raw
-    return _under(raw, look_up(raw.get("recipe", "recommended"), recipes, "recipe"))
+    name = raw.get("recipe", "recommended")
+    recipe = recipes.get(name) if isinstance(name, str) else None
+    return raw if recipe is None else _under(raw, recipe)
 
 
 def _under(raw: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,17 +61,17 @@ class Telling:
     """What tells configurations apart, in few words.
 
     Args:
-        of: configurations by task.
+        of: configurations by dataset.
     """
 
-    def __init__(self, of: Mapping[Task, Collection[Configuration]]) -> None:
-        groups: dict[str, dict[Task, dict[str, Configuration]]] = {}
-        for task, configurations in of.items():
+    def __init__(self, of: Mapping[str, Collection[Configuration]]) -> None:
+        groups: dict[str, dict[str, dict[str, Configuration]]] = {}
+        for dataset, configurations in of.items():
             for one in configurations:
-                groups.setdefault(one.group, {}).setdefault(task, {})[one.key] = one
+                groups.setdefault(one.group, {}).setdefault(dataset, {})[one.key] = one
         self._axes = {
-            group: _needed([list(own.values()) for own in by_task.values()])
-            for group, by_task in groups.items()
+            group: _needed([list(own.values()) for own in by_dataset.values()])
+            for group, by_dataset in groups.items()
         }
         trained = {
             one.group
@@ -100,19 +100,19 @@ class Telling:
         return one.in_words(axes, with_group=with_group)
 
 
-def _needed(tasks: list[list[Configuration]]) -> list[str]:
-    """Return the fewest axes by which the configurations of each task differ.
+def _needed(datasets: list[list[Configuration]]) -> list[str]:
+    """Return the fewest axes by which the configurations of each dataset differ.
 
-    An axis that differs between tasks alone, as a default by dataset does, is not needed.
+    An axis that differs between datasets alone, as a default by dataset does, is not needed.
     """
     axes = [
         name
-        for name in dict.fromkeys(name for own in tasks for one in own for name in one.axes)
-        if any(len({short_text(one.axes.get(name)) for one in own}) > 1 for own in tasks)
+        for name in dict.fromkeys(name for own in datasets for one in own for name in one.axes)
+        if any(len({short_text(one.axes.get(name)) for one in own}) > 1 for own in datasets)
     ]
 
     def distinct(names: list[str]) -> int:
-        return sum(len({one.in_words(names) for one in own}) for own in tasks)
+        return sum(len({one.in_words(names) for one in own}) for own in datasets)
 
     everything = distinct(axes)
     for name in reversed(axes):

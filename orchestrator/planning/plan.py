@@ -31,6 +31,29 @@ class Plan:
         """Return candidates by the key of the stage that is the student."""
         return {candidate.key: candidate for candidate in self.candidates}
 
+    def teacher_of(self, candidate: Candidate) -> Stage | None:
+        """Return the stage that scores images as a student's teacher does, by the same score.
+
+        None for a teacher itself, for students without one, and where a score is fitted after the
+        training and the sweep has no such teacher.
+        """
+        first = self.stages[candidate.stages[0]]
+        if candidate.configuration.kind != "student" or first.kind != "teacher":
+            return None
+        last = self.stages[candidate.key]
+        if last.recipe is not None:
+            return first
+        return self._fitted_teachers.get((first.key, type(last.step)))
+
+    @cached_property
+    def _fitted_teachers(self) -> Mapping[tuple[str, type], Stage]:
+        """Return the stages that fit a score of a teacher, by the teacher's key."""
+        return {
+            (stage.parents[-1], type(stage.step)): stage
+            for stage in self.stages.values()
+            if stage.recipe is None and stage.kind == "teacher" and stage.parents
+        }
+
     @cached_property
     def telling(self) -> Telling:
         """Return what tells the candidates' configurations apart."""
@@ -79,10 +102,15 @@ class Plan:
         a student that still needs it, or to be compared with.
         """
         groups = self._groups()
-        at_once = Counter(parents for parents, *_ in groups)
+        # What is only fitted takes seconds: it has a pack, and leaves the trials to trainings.
+        at_once = Counter(
+            parents for (parents, *_), stages in groups.items() if stages[0].recipe is not None
+        )
         packs = []
         for (parents, *_), stages in groups.items():
-            wanted = min(-(-concurrent // at_once[parents]), len(stages))
+            wanted = 1
+            if stages[0].recipe is not None:
+                wanted = min(-(-concurrent // at_once[parents]), len(stages))
             parts = max(wanted, -(-len(stages) // MOST_IN_A_PACK))
             for part in evenly(stages, parts):
                 pack = Pack.of(part, finished)
@@ -108,7 +136,8 @@ class Plan:
             parent = group_of[stage.parents[-1]] if stage.parents else None
             alike: Hashable = (stage.method, numbers[id(step)], parent)
             if step.recipe is None:
-                alike = parent  # these are fitted one after another, whatever their shapes
+                # These are fitted one after another, whatever their shapes.
+                alike = (parent, step.step.pretrained_sha256)
             group = (len(stage.parents), (stage.dataset, stage.image_size, alike))
             groups.setdefault(group, []).append(stage)
             group_of[stage.key] = group
@@ -177,7 +206,7 @@ class _Planning:
         self._spec, self._pretrained_sha256 = spec, pretrained_sha256
         self._stages: dict[str, Stage] = {}
         self._candidates: dict[str, Candidate] = {}
-        self._of_a_name: dict[tuple[object, ...], str] = {}
+        self._of_a_name: dict[tuple[object, ...], object] = {}
         # Many candidates need the same stage, and making and hashing one takes time. So equal
         # steps become one object, and a stage that was made is found by the id of its step.
         self._same: dict[StepWithRecipe, StepWithRecipe] = {}
@@ -227,13 +256,17 @@ class _Planning:
                 normal_class,
                 fact.row.classes[normal_class],
                 variant.configuration,
-                seed if seed in seeds else seeds[-1],
+                variant.seed_of(seed),
                 tuple(keys),
                 fact.depths.get(normal_class),
             )
-            if candidate.key not in self._candidates:
-                self._check_is_told_apart(candidate)
-                self._candidates[candidate.key] = candidate
+            self._check_is_told_apart(candidate, variant)
+            first = self._candidates.setdefault(candidate.key, candidate).configuration
+            if first.group != candidate.configuration.group:
+                raise SpecError(
+                    f"methods: {first.group} and {candidate.configuration.group} train the same "
+                    f"student, {candidate.name()}; leave it out of one of them"
+                )
 
     def _variants_of(
         self, method: MethodSpec, fact: DatasetFacts, images: int | None, *, is_baseline: bool
@@ -256,9 +289,17 @@ class _Planning:
         configuration = Configuration(method.method, kind, variant.axes, method.label)
         return _PlannedVariant(configuration, variant.image_size, chain)
 
-    def _check_is_told_apart(self, candidate: Candidate) -> None:
-        name = (*candidate.task, candidate.configuration.key, candidate.seed)
-        if self._of_a_name.setdefault(name, candidate.key) != candidate.key:
+    def _check_is_told_apart(self, candidate: Candidate, variant: "_PlannedVariant") -> None:
+        one = candidate.configuration
+        steps = (id(step) for step in variant.chain if step.recipe is not None)
+        trained = (variant.image_size, *steps)
+        names = (
+            (*candidate.task, one.key, candidate.seed),  # the very same student
+            (candidate.dataset, one.key),  # the same training, whatever the class and seed
+        )
+        for name, is_it in zip(names, (candidate.key, trained), strict=True):
+            if self._of_a_name.setdefault(name, is_it) == is_it:
+                continue
             raise SpecError(
                 f"methods: two entries of {candidate.configuration.group} train different "
                 f"students that are both called {candidate.name()}; give each entry a label"
@@ -270,3 +311,8 @@ class _PlannedVariant:
     configuration: Configuration
     image_size: int
     chain: tuple[StepWithRecipe, ...]
+
+    def seed_of(self, seed: int) -> int:
+        """Return the seed of a candidate: the one that its last training has for this seed."""
+        trained = [step.step.seed_of(seed) for step in self.chain if step.recipe is not None]
+        return trained[-1] if trained else 0

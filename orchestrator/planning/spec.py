@@ -223,9 +223,10 @@ class SweepSpec(Value):
 
     @cached_property
     def all_methods(self) -> tuple[MethodSpec, ...]:
-        """Return the methods, and after them the baselines."""
+        """Return the methods, and after them the baselines that are none of these."""
         there_are = [name for name, method in methods().items() if method.is_baseline]
-        names = there_are if self.baselines == "all" else self.baselines
+        wanted = there_are if self.baselines == "all" else self.baselines
+        names = [name for name in wanted if name not in {own.method for own in self.methods}]
         return (*self.methods, *(MethodSpec.model_validate({"method": name}) for name in names))
 
     @field_validator("baselines")

@@ -151,8 +151,8 @@ class Candidate:
 
 def telling(candidates: Iterable[Candidate]) -> Telling:
     """Return what tells the configurations of candidates apart."""
-    tasks: dict[Task, dict[str, Configuration]] = {}
+    datasets: dict[str, dict[str, Configuration]] = {}
     for candidate in candidates:
         one = candidate.configuration
-        tasks.setdefault(candidate.task, {})[one.key] = one
-    return Telling({task: list(own.values()) for task, own in tasks.items()})
+        datasets.setdefault(candidate.dataset, {})[one.key] = one
+    return Telling({dataset: list(own.values()) for dataset, own in datasets.items()})

@@ -11,9 +11,12 @@ from kd_models.evaluation.protocol import EvaluationProtocol
 from orchestrator.planning.configuration import Configuration
 from orchestrator.planning.stage import telling
 from orchestrator.reporting.results import CandidateResult
-from orchestrator.reporting.statistics import SIGNIFICANT, holm, paired_p, spread
+from orchestrator.reporting.statistics import SIGNIFICANT, can_tell, holm, paired_p, spread
 
 Judged = Literal["auroc", "test_auroc"]
+
+FEW_CLASSES = 6
+"""normal classes of which fewer have each of their seeds compared"""
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,33 @@ class Compared:
         return spread(self.by_seed(metric))
 
     def above(self, other: "Compared", metric: str) -> list[float]:
-        """Return by how much it is above another one, for each class and seed that both have.
+        """Return by how much it is above another one, in differences that are independent.
 
-        A baseline is the same for every seed.
+        Each is of a normal class, the mean over the seeds that both have. Where classes are few
+        (:data:`FEW_CLASSES`), each is of a class and seed, unless students of several seeds have
+        one teacher. A baseline is the same for every seed.
         """
-        return list(self._differences(other, metric))
+        by_class: dict[str, list[float]] = {}
+        for normal_class, difference in self._differences(other, metric):
+            by_class.setdefault(normal_class, []).append(difference)
+        if len(by_class) >= FEW_CLASSES or self._has_one_teacher or other._has_one_teacher:
+            return [mean(own) for own in by_class.values()]
+        return [difference for own in by_class.values() for difference in own]
 
-    def _differences(self, other: "Compared", metric: str) -> Iterator[float]:
+    @property
+    def _has_one_teacher(self) -> bool:
+        """Return whether students of several seeds learned from one teacher."""
+        for normal_class in self.classes:
+            own = [
+                result.candidate for (of, _), result in self.results.items() if of == normal_class
+            ]
+            firsts = {candidate.stages[0] for candidate in own}
+            if len(firsts) < len({candidate.seed for candidate in own}):
+                return True
+        return False
+
+    def _differences(self, other: "Compared", metric: str) -> Iterator[tuple[str, float]]:
+        """Yield the normal class and the difference, for each class and seed that both have."""
         for (normal_class, seed), result in self.results.items():
             own = value_of(result, metric)
             if other.configuration.kind == "baseline":
@@ -92,7 +115,7 @@ class Compared:
                 found = other.results.get((normal_class, seed))
                 theirs = None if found is None else value_of(found, metric)
             if own is not None and theirs is not None:
-                yield own - theirs
+                yield normal_class, own - theirs
 
 
 @dataclass(frozen=True)
@@ -102,15 +125,17 @@ class Standing:
     Attributes:
         compared: the configuration.
         judged_by: the metric that is compared.
-        below_best: mean difference to the best student, by class and seed; None for the best
-            itself, and where they have no class and seed in common.
+        is_best: whether it is the best student, of those with the most classes.
+        below_best: mean difference to the best student, where both have a class and seed in
+            common.
         p: of that difference, corrected for the number of students; None where there are too few
-            classes and seeds to tell.
+            differences to tell.
         kept_up_with: baselines that cost no more and that it is not shown to beat, in words.
     """
 
     compared: Compared
     judged_by: Judged
+    is_best: bool
     below_best: float | None
     p: float | None
     kept_up_with: tuple[str, ...]
@@ -119,6 +144,20 @@ class Standing:
     def told_apart(self) -> bool:
         """Return whether the difference to the best student is more than chance."""
         return self.p is not None and self.p < SIGNIFICANT
+
+    @property
+    def verdict(self) -> str:
+        """Return in words how it stands beside the best student; empty if it is none itself."""
+        if self.compared.configuration.kind != "student":
+            return ""
+        if self.is_best:
+            return "best"
+        if self.below_best is None:
+            return "nothing in common"
+        below = f"{-self.below_best:+.4f}"
+        if self.p is None:
+            return f"{below}, too few to tell"
+        return f"{below}, p {self.p:.3f}" if self.told_apart else f"{below}, not told apart"
 
     def as_row(self) -> dict[str, Any]:
         """Return everything as one flat JSON object."""
@@ -135,9 +174,11 @@ class Standing:
             "seeds": len(one.seeds),
             **{name: one.mean(name) for name in (*names, "difference_to_teacher")},
             **{f"{name}_spread": one.spread(name) for name in ("auroc", "val_auroc", "test_auroc")},
+            "is_best": self.is_best,
             "below_best": self.below_best,
             "p": self.p,
             "told_apart": self.told_apart,
+            "verdict": self.verdict,
             "cheaper_baselines_as_good": list(self.kept_up_with),
             **asdict(one.cost),
         }
@@ -224,18 +265,24 @@ def standings(compared: Sequence[Compared], protocol: EvaluationProtocol) -> lis
 def _on_a_dataset(compared: Sequence[Compared], metric: Judged) -> list[Standing]:
     students = [one for one in compared if one.configuration.kind == "student"]
     baselines = [one for one in compared if one.configuration.kind == "baseline"]
-    best = max(students, key=lambda one: one.mean(metric) or 0.0, default=None)
+    most = max((len(one.classes) for one in students), default=0)
+    # A mean over some classes alone may be high because the others are hard.
+    whole = [one for one in students if len(one.classes) == most]
+    best = max(whole, key=lambda one: one.mean(metric) or 0.0, default=None)
     others = [one for one in students if one is not best]
-    below = [best.above(one, metric) if best else [] for one in others]
-    p_of = {id(one): p for one, p in zip(others, holm(list(map(paired_p, below))), strict=True)}
-    below_of = {id(one): mean(own) for one, own in zip(others, below, strict=True) if own}
+    below = {id(one): best.above(one, metric) for one in others} if best else {}
+    telling = [place for place, own in below.items() if can_tell(len(own), len(others))]
+    p_of = dict(zip(telling, holm([paired_p(below[place]) for place in telling]), strict=True))
     return [
         Standing(
             one,
             metric,
-            below_of.get(id(one)),
-            p_of.get(id(one)),
-            _kept_up_with(one, baselines, metric) if one.configuration.kind == "student" else (),
+            is_best=one is best,
+            below_best=mean(own) if (own := below.get(id(one))) else None,
+            p=p_of.get(id(one)),
+            kept_up_with=(
+                _kept_up_with(one, baselines, metric) if one.configuration.kind == "student" else ()
+            ),
         )
         for one in compared
     ]
@@ -249,7 +296,7 @@ def _kept_up_with(
         above = student.above(baseline, metric)
         if not above or baseline.cost.flops > student.cost.flops:
             continue
-        p = paired_p(above)
-        if mean(above) <= 0 or (p is not None and p >= SIGNIFICANT):
+        is_open = can_tell(len(above)) and paired_p(above) >= SIGNIFICANT
+        if mean(above) <= 0 or is_open:
             names.append(baseline.words)
     return tuple(names)

@@ -157,16 +157,16 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
     lowest = 1.0
     for index, of in enumerate(bars):
         for one in compared:
-            found = _by_seed(one, of)
+            found = _mean_and_seeds(one, of)
             if not found:
                 continue
             x = kinds.index(one.words) + (index - (len(bars) - 1) / 2) * bar
-            colour, value = f"C{index}", float(np.mean(found))
+            colour, value = f"C{index}", found[0]
             lowest = min(lowest, *found)
             quality.bar(x, value, bar * 0.9, color=colour, label=names[of])
             quality.annotate(f"{value:.3f}", (x, value), ha="center", va="bottom", size=7)
-            if len(found) > 1:
-                quality.plot([x] * len(found), found, "k.", markersize=3)
+            if len(found) > 2:
+                quality.plot([x] * (len(found) - 1), found[1:], "k.", markersize=3)
             time.bar(x, one.cost.latency_ms, bar * 0.9, color=colour, alpha=0.35)
             time.bar(x, one.cost.student_latency_ms, bar * 0.9, color=colour)
     quality.set(ylabel="AUROC", ylim=(max(0.0, lowest - 0.05), 1.02))
@@ -181,14 +181,16 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
     return draw_names(figure)
 
 
-def _by_seed(one: Compared, of: tuple[str, ...]) -> list[float]:
-    """Return AUROCs on a task, or their means over the classes of a dataset, one for each seed."""
+def _mean_and_seeds(one: Compared, of: tuple[str, ...]) -> list[float]:
+    """Return the mean AUROC on a task or a dataset, and after it that of each seed."""
     dataset, *normal_class = of
     if one.dataset != dataset:
         return []
     if normal_class:
-        return one.of_class(normal_class[0], "auroc")
-    return one.by_seed("auroc")
+        found = one.of_class(normal_class[0], "auroc")
+        return [float(np.mean(found)), *found] if found else []
+    mean = one.mean("auroc")
+    return [] if mean is None else [mean, *one.by_seed("auroc")]
 
 
 def heat_scales(heats: Sequence[NDArray[np.float32]], normal: Sequence[bool]) -> list[float]:

@@ -67,7 +67,7 @@ class CandidateResult:
         status: what became of it.
         reason: why it is not finished.
         evaluation: of its student.
-        teacher_auroc: of the teacher that its chain begins with.
+        teacher_auroc: of its teacher, by the same score.
         cost: what its detector costs to run.
         localisation: ``pixel_auroc`` and ``pro``, where masks show what is novel.
     """
@@ -144,7 +144,7 @@ def candidate_result(
         origin = skipped[candidate.key]
         reason = f"{plan.stages[origin].title} failed: {failed[origin]}"
         return CandidateResult(candidate, "skipped", reason)
-    student, first = plan.stages[candidate.key], plan.stages[candidate.stages[0]]
+    student, teacher = plan.stages[candidate.key], plan.teacher_of(candidate)
     try:
         check_identity(store, student)
         found = evaluation_of(read_scores(store, student), plan.spec.evaluation.protocol)
@@ -157,7 +157,7 @@ def candidate_result(
         candidate,
         "finished",
         evaluation=found,
-        teacher_auroc=_auroc_of(first, store) if first.kind == "teacher" else None,
+        teacher_auroc=None if teacher is None else _auroc_of(teacher, store),
         cost=cost_of(student),
         localisation={name: last[name] for name in LOCALISATION if name in last},
     )

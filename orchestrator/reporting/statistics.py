@@ -6,11 +6,8 @@ from statistics import stdev
 import numpy as np
 
 SIGNIFICANT = 0.05
-FEWEST_PAIRS = 6
-"""with fewer no difference, however large, has a p below 0.05: of 5 it is at least 2 / 2^5"""
-
 _EXACT_UP_TO = 14
-"""pairs: so many signs (16,384) are tried one by one, of more as many are drawn at random"""
+"""differences: so many signs (16,384) are tried one by one, of more as many are drawn at random"""
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -18,21 +15,24 @@ def spread(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def paired_p(differences: Sequence[float]) -> float | None:
+def can_tell(differences: int, comparisons: int = 1) -> bool:
+    """Return whether so many differences could be significant at all.
+
+    If all have one sign, p is 2 / 2^n: with six of them 0.03, which one comparison allows and a
+    correction for several does not.
+    """
+    return differences > 0 and comparisons * 0.5 ** (differences - 1) < SIGNIFICANT
+
+
+def paired_p(differences: Sequence[float]) -> float:
     """Return how likely so large a mean difference is if the sign of each is a toss of a coin.
 
-    This is the two-sided permutation test of paired samples, exact for few pairs: it asks nothing
-    of how differences are distributed. Pairs are of one task and seed, so it tells whether other
-    seeds would show the difference on the same tasks.
+    This is the two-sided permutation test of paired samples, exact for few: it asks nothing of how
+    differences are distributed. They have to be independent of each other.
 
     Args:
-        differences: one for each pair.
-
-    Returns:
-        The p value; None of fewer than :data:`FEWEST_PAIRS`.
+        differences: at least two.
     """
-    if len(differences) < FEWEST_PAIRS:
-        return None
     from scipy.stats import permutation_test  # a second to import, and only comparisons need it
 
     values = np.asarray(differences)
@@ -47,15 +47,11 @@ def paired_p(differences: Sequence[float]) -> float | None:
     return float(found.pvalue)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p values corrected for how many there are (Holm 1979), in their order.
-
-    What is None stays None and does not count.
-    """
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for how many there are (Holm 1979), in their order."""
+    corrected = [1.0] * len(p_values)
     largest = 0.0
-    for rank, (p, place) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - rank)))
+    for rank, (p, place) in enumerate(sorted((p, place) for place, p in enumerate(p_values))):
+        largest = max(largest, min(1.0, p * (len(p_values) - rank)))
         corrected[place] = largest
     return corrected

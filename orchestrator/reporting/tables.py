@@ -122,7 +122,7 @@ def standings_table(found: Sequence[Standing], protocol: str) -> Table:
     for standing in found:
         one = standing.compared
         place = [one.dataset, one.words][-len(names) :]
-        cells = [*place, *(cell(one) for cell in measured.values()), _verdict(standing)]
+        cells = [*place, *(cell(one) for cell in measured.values()), standing.verdict]
         table.add_row(*map(Text, cells), Text(", ".join(standing.kept_up_with)))
     return table
 
@@ -130,17 +130,6 @@ def standings_table(found: Sequence[Standing], protocol: str) -> Table:
 def _with_spread(one: Compared, metric: str) -> str:
     around = one.spread(metric)
     return _number(one.mean(metric), ".4f") + ("" if around is None else f" +- {around:.4f}")
-
-
-def _verdict(standing: Standing) -> str:
-    if standing.compared.configuration.kind != "student":
-        return ""
-    if standing.below_best is None:
-        return "best"
-    below = f"{-standing.below_best:+.4f}"
-    if standing.p is None:
-        return f"{below}, too few to tell"
-    return f"{below}, " + (f"p {standing.p:.3f}" if standing.told_apart else "not told apart")
 
 
 def classes_table(compared: Sequence[Compared]) -> Table:

@@ -176,7 +176,10 @@ def choose(runs: Iterable[Run], limits: Limits, *, with_baselines: bool = False)
         as_good = [
             baseline
             for baseline in baselines.get((dataset, normal_class), ())
-            if best is not None and baseline is not best and _makes_pointless(baseline, best)
+            if best is not None
+            and baseline is not best
+            and limits.allow(baseline)
+            and _makes_pointless(baseline, best)
         ]
         choices.append(Choice(dataset, normal_class, best, len(group), tuple(as_good)))
     return choices

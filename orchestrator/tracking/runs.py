@@ -5,6 +5,7 @@ steps that no candidate ends with) are shared stages. Runs are written from resu
 by stage key, so logging twice logs once.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ class _KnownRun:
         complete: the protocol that its final metrics were logged under, or empty.
         role: ``candidate`` or ``stage``.
         over_seeds: the means and spreads over seeds that it has.
+        tags: its tags.
     """
 
     run_id: str
@@ -63,6 +65,7 @@ class _KnownRun:
     complete: str
     role: str
     over_seeds: Mapping[str, float]
+    tags: Mapping[str, str]
 
 
 class Tracker:
@@ -198,9 +201,18 @@ class Tracker:
 
     def _has_all(self, run: _KnownRun, stage: Stage) -> bool:
         """Return whether a run has all there is to log for the stage's role in this sweep."""
+        is_candidate = stage.key in self._plan.candidate_of
         return run.complete == self._plan.spec.evaluation.protocol and (
-            run.role == "candidate" or stage.key not in self._plan.candidate_of
+            not is_candidate or (run.role == "candidate" and not self._outdated(run, stage))
         )
+
+    def _outdated(self, run: _KnownRun, stage: Stage) -> dict[str, str]:
+        """Return the tags that a candidate's run should have and has not, or has otherwise.
+
+        A sweep that has grown or shrunk may see a student as a baseline, or under a label.
+        """
+        wanted = self._tags(stage)
+        return {name: text for name, text in wanted.items() if run.tags.get(name) != text}
 
     def fail_stage(self, stage: Stage, status: str, reason: str) -> None:
         """Mark a stage that was not trained.
@@ -240,11 +252,19 @@ class Tracker:
         now = int(time.time() * 1000)
         for result, found in over_seeds(results):
             run = self._runs.get(result.candidate.key)
-            if run is None or dict(run.over_seeds) == found:
+            if run is None:
                 continue
-            metrics = [Metric(name, value, now, 0) for name, value in found.items()]
-            self._client.log_batch(run.run_id, metrics=metrics)
-            run.over_seeds = found
+            # A sweep with fewer seeds than before has no spread; MLflow removes no metric.
+            wanted = {**dict.fromkeys(run.over_seeds, math.nan), **found}
+            changed = {
+                name: value
+                for name, value in wanted.items()
+                if not _same(run.over_seeds.get(name), value)
+            }
+            metrics = [Metric(name, value, now, 0) for name, value in changed.items()]
+            if metrics:
+                self._client.log_batch(run.run_id, metrics=metrics)
+                run.over_seeds = wanted
 
     def interrupt_sweep(self) -> None:
         """Close the sweep's own run without results."""
@@ -326,14 +346,17 @@ class Tracker:
                 self._note(run)
             if stage.key not in self._runs:
                 run_id = self._create_run(stage, tags)
-                self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"], {})
+                self._runs[stage.key] = _KnownRun(run_id, 0, "", tags["role"], {}, tags)
         known = self._runs[stage.key]
         if known.role == "stage" and tags["role"] == "candidate":
             # The sweep has grown: a stage that was only a step on the way is a candidate's student
             # now, and its run is not complete before it has a package.
             grown = {**tags, "complete": ""}
             self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in grown.items()])
-            known.role, known.complete = "candidate", ""
+            known.role, known.complete, known.tags = "candidate", "", grown
+        elif tags["role"] == "candidate" and (outdated := self._outdated(known, stage)):
+            self._client.log_batch(known.run_id, tags=[RunTag(k, v) for k, v in outdated.items()])
+            known.tags = {**known.tags, **outdated}
         return known
 
     def reopen(self, stage: Stage) -> None:
@@ -364,7 +387,7 @@ class Tracker:
             "student": candidate.configuration.name if candidate else stage.step.name,
             "kind": candidate.configuration.kind if candidate else stage.kind,
             "step": stage.step.name,
-            "seed": str(stage.seed),
+            "seed": str(candidate.seed if candidate else stage.seed),
             "stage_key": stage.key,
             "parent_keys": ",".join(stage.parents),
         }
@@ -378,7 +401,7 @@ class Tracker:
 
     def _create_run(self, stage: Stage, tags: dict[str, str]) -> str:
         words = self._words(stage).replace(" ", "-")
-        name = f"{stage.dataset}-{stage.normal_class}-{words}-seed{stage.seed}"
+        name = f"{stage.dataset}-{stage.normal_class}-{words}-seed{tags['seed']}"
         run = self._client.create_run(
             self.experiment_id, run_name=shortened(name, _LONGEST_NAME), tags=tags
         )
@@ -393,11 +416,16 @@ class Tracker:
         return str(run.info.run_id)
 
 
+def _same(known: float | None, value: float) -> bool:
+    return known == value or (known is not None and math.isnan(known) and math.isnan(value))
+
+
 def _known(run: Run) -> _KnownRun:
     tags, metrics = run.data.tags, run.data.metrics
     epoch = int(metrics.get("epoch", 0))
     over_seeds = {name: metrics[name] for name in OVER_SEEDS if name in metrics}
-    return _KnownRun(run.info.run_id, epoch, tags.get("complete", ""), tags["role"], over_seeds)
+    complete = tags.get("complete", "")
+    return _KnownRun(run.info.run_id, epoch, complete, tags["role"], over_seeds, dict(tags))
 
 
 def _params(stage: Stage) -> Iterator[Param]:

@@ -65,7 +65,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # Section 4.1, which names no decay of the rate.
         "paper": {
             "training": {"epochs": "paper", "batch_size": 32, "lr": 0.1, "schedule": "constant"}
-        }
+        },
     }
 )
 

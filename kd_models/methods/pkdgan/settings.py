@@ -49,7 +49,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "normalisation": "per-image",
             "distance": "l2",
             "scores": ("paper",),
-        }
+        },
     }
 )
 
@@ -122,11 +122,14 @@ class PkdganSettings(MethodSettings):
         return names
 
     def batch_sizes(self) -> Mapping[str, int]:
-        """Return the students' and the teachers' batch sizes."""
-        return {
+        """Return the batch sizes of students and teachers, and of a second step if there is one."""
+        sizes = {
             "training.batch_size": self.training.batch_size,
             "teacher.training.batch_size": self.teacher.training.batch_size,
         }
+        if any(len(chain(name)) > 1 for name in self.structures):
+            sizes["second_step.batch_size"] = self.second_step.batch_size
+        return sizes
 
     def variants(
         self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None

@@ -64,6 +64,29 @@ def test_baselines_are_fitted_in_one_pack() -> None:
     assert [len(pack.stages) for pack in packs] == [6]
 
 
+@pytest.mark.parametrize("concurrent", [2, 8])
+@pytest.mark.parametrize("method", [GAN, ECA])
+def test_what_is_only_fitted_leaves_the_trials_to_trainings(
+    method: dict[str, Any], concurrent: int
+) -> None:
+    scores = {"scores": ["paper", "calibrated"]} if method is GAN else {}
+
+    def sizes(baselines: str | list[str]) -> list[int]:
+        plan = planned(
+            **{**method, **scores, "normal_classes": "all", "seeds": 3, "baselines": baselines}
+        )
+        packs = plan.packs(concurrent=concurrent)
+        return [len(pack.stages) for pack in packs if pack.stages[0].recipe is not None]
+
+    assert sizes("all") == sizes([])
+    assert len(sizes([])) >= concurrent
+
+
+def test_a_method_that_the_sweep_has_is_no_baseline_of_it() -> None:
+    plan = planned(method="pca", side=8, baselines="all")
+    assert words(plan) == ["16", "knn", "pixel-gaussian"]
+
+
 def test_a_baseline_is_the_same_stage_in_every_sweep() -> None:
     one = planned(**GAN, baselines=["knn"], seeds=[4])
     other = planned(**ECA, baselines=["knn", "pca"])
@@ -135,6 +158,70 @@ def test_two_entries_that_train_the_same_are_one() -> None:
     assert len(planned(methods=[GAN, GAN]).candidates) == 1
 
 
+def test_two_labels_for_one_student_are_refused() -> None:
+    """It would be missing from the means of one of them."""
+    entries = [{**GAN, "label": "a"}, {**GAN, "label": "b", "normal_classes": [0, 1]}]
+    with pytest.raises(SpecError, match=r"a and b train the same student, digits 0 .*leave it out"):
+        planned(methods=entries)
+
+
+@pytest.mark.parametrize("apart", [{"seeds": [1]}, {"normal_classes": [1]}])
+def test_no_mean_is_over_students_that_were_trained_otherwise(apart: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=r"two entries of pkdgan train different students"):
+        planned(methods=[GAN, {**GAN, **apart, "training": {"epochs": 500}}])
+
+
+def test_axes_that_differ_between_classes_alone_are_said() -> None:
+    wide = {**GAN, "normal_classes": [1], "student_widths": [[8, 16, 64]]}
+    assert words(planned(methods=[GAN, wide])) == ["2-4-8", "8-16-64"]
+
+
+def test_a_calibrated_student_has_the_seed_it_was_trained_with() -> None:
+    plan = planned(**{**GAN, "scores": ["calibrated"], "seeds": [0, 7]})
+    assert [candidate.seed for candidate in plan.candidates] == [0, 7]
+    for scores in (["paper"], ["calibrated"]):
+        of_one = planned(
+            **{**GAN, "structures": ["teacher"], "scores": scores, "seeds": 2},
+            teacher={"seed": 7},
+        )
+        assert [candidate.seed for candidate in of_one.candidates] == [7]
+
+
+def test_a_student_is_compared_with_its_teacher_by_the_same_score() -> None:
+    both = {**GAN, "scores": ["paper", "calibrated"]}
+    plan = planned(**{**both, "structures": ["teacher", "kdgan-1", "alone"]})
+    found = {}
+    for candidate in plan.candidates:
+        teacher = plan.teacher_of(candidate)
+        found[plan.telling.words(candidate.configuration)] = teacher and teacher.step.name
+    assert found == {
+        **{"teacher paper": None, "teacher calibrated": None},
+        **{"kdgan-1 paper": "teacher", "kdgan-1 calibrated": "teacher calibrated"},
+        **{"alone paper": None, "alone calibrated": None},
+    }
+    without = planned(**both)
+    assert [t and t.step.name for t in map(without.teacher_of, without.candidates)] == [
+        "teacher",
+        None,
+    ]
+
+
+def test_a_second_steps_batches_are_shared_by_the_workers(tmp_path: Path) -> None:
+    raw = {**ONE, **GAN, "structures": ["p-kdgan-23"], "second_step": {"batch_size": 1}}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({**raw, "resources": {"workers": 2}}))
+    with pytest.raises(SpecError, match=r"second_step\.batch_size is 1: 2 resources\.workers"):
+        read_spec(tmp_path / "a.yaml")
+    raw["structures"] = ["kdgan-1"]  # which has none
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({**raw, "resources": {"workers": 2}}))
+    assert read_spec(tmp_path / "a.yaml")
+
+
+def test_an_unknown_recipe_is_told_with_the_other_mistakes(complaint: Callable[..., str]) -> None:
+    said = complaint(**GAN, recipe="papr", training={"ephocs": 3})
+    assert "a.yaml: recipe: Input should be 'recommended' or 'paper', not 'papr'; did you" in said
+    assert "a.yaml: training.ephocs is not a setting" in said
+
+
 @pytest.fixture
 def complaint(tmp_path: Path) -> Callable[..., str]:
     def run(**changes: Any) -> str:
@@ -189,10 +276,10 @@ def configuration(**axes: Any) -> Configuration:
 def test_an_axis_that_tells_no_two_apart_is_left_out() -> None:
     teacher = configuration(structure="teacher", score="paper")
     student = configuration(structure="kdgan-1", widths=[1, 2], score="paper")
-    tell = Telling({("d", "0"): [teacher, student]})
+    tell = Telling({"d": [teacher, student]})
     assert [tell.words(teacher), tell.words(student)] == ["teacher", "kdgan-1"]
     calibrated = configuration(structure="kdgan-1", widths=[1, 2], score="calibrated")
-    tell = Telling({("d", "0"): [teacher, student, calibrated]})
+    tell = Telling({"d": [teacher, student, calibrated]})
     assert tell.words(calibrated) == "kdgan-1 calibrated"
 
 
@@ -207,5 +294,5 @@ def test_the_words_of_different_configurations_differ(axes: list[dict[str, Any]]
     # As methods do: every axis has a value, or it is absent from none or many alike.
     whole = [one for one in every.values() if set(one.axes) == set("xyz")]
     if whole:
-        tell = Telling({("d", "0"): whole})
+        tell = Telling({"d": whole})
         assert len({tell.words(one) for one in whole}) == len(whole)

@@ -43,7 +43,8 @@ def planned(**changes: Any) -> Plan:
         "normal_classes": [0],
         "placements": ["eca", "mkdad"],
     }
-    spec = SweepSpec.model_validate({**raw, **changes})
+    given = {name: value for name, value in {**raw, **changes}.items() if value is not None}
+    spec = SweepSpec.model_validate(given)
     facts = {name: DatasetFacts(dataset_row(name), name) for name in spec.datasets}
     return make_plan(spec, facts, "7" * 64)
 
@@ -189,50 +190,102 @@ def test_each_result_has_the_mean_and_spread_of_its_seeds_on_its_task() -> None:
 
 # Standings
 
-EIGHT_PAIRS: dict[str, Any] = {"normal_classes": [0, 1, 2, 3], "seeds": 2}
+MANY: dict[str, Any] = {"normal_classes": list(range(8)), "seeds": 2}
 
 
-def stand(plan: Plan, value: Callable[[Candidate, int], float]) -> dict[str, Standing]:
-    """Standings by words, of AUROCs by candidate and its number."""
-    results = finished(plan, [value(c, n) for n, c in enumerate(plan.candidates)])
+def stand(plan: Plan, value: Callable[[Candidate, int], float | None]) -> dict[str, Standing]:
+    """Standings by words, of AUROCs by candidate and its number; None is a failure."""
+    found = [value(c, n) for n, c in enumerate(plan.candidates)]
+    results = finished(plan, [0.0 if auroc is None else auroc for auroc in found])
+    for n, auroc in enumerate(found):
+        if auroc is None:
+            results[n] = CandidateResult(results[n].candidate, "failed", "Diverged")
     return {one.compared.words: one for one in standings(compare(results), "paper")}
 
 
-def test_a_difference_that_every_class_and_seed_shows_is_told() -> None:
-    found = stand(
-        planned(**EIGHT_PAIRS), lambda c, n: 0.8 + n / 1000 + 0.1 * (c.axes["placement"] == "eca")
-    )
-    assert found["eca"].below_best is None
+def is_eca(candidate: Candidate) -> bool:
+    return candidate.axes.get("placement") == "eca"
+
+
+def test_a_difference_that_every_class_shows_is_told() -> None:
+    found = stand(planned(**MANY), lambda c, n: 0.8 + n / 1000 + 0.1 * is_eca(c))
+    assert found["eca"].is_best
     below = found["mkdad"]
     assert below.below_best == pytest.approx(0.098)
     assert below.p == pytest.approx(2 / 2**8)
     assert below.told_apart
+    assert below.verdict == "-0.0980, p 0.008"
 
 
 def test_a_difference_that_comes_and_goes_is_not_told() -> None:
-    found = stand(planned(**EIGHT_PAIRS), lambda c, n: [0.9, 0.8, 0.7, 0.85, 0.81][n % 5])
-    apart = [one for one in found.values() if one.below_best is not None]
-    assert [one.told_apart for one in apart] == [False]
-    rows = cells(standings_table(list(found.values()), "paper"))
-    assert sum("not told apart" in row[-2] for row in rows) == 1
+    found = stand(planned(**MANY), lambda c, n: [0.9, 0.8, 0.7, 0.85, 0.81][n % 5])
+    (below,) = (one for one in found.values() if not one.is_best)
+    assert not below.told_apart
+    assert below.verdict.endswith("not told apart")
 
 
-def test_two_pairs_are_too_few_to_tell() -> None:
-    found = stand(planned(seeds=2), lambda c, n: 0.5 + 0.4 * (c.axes["placement"] == "eca"))
-    assert found["mkdad"].p is None
-    rows = cells(standings_table(list(found.values()), "paper"))
-    assert [row[-2] for row in rows] == ["vs best student", "best", "-0.4000, too few to tell"]
+def test_seeds_do_not_make_a_few_classes_many() -> None:
+    """Of one class, twenty seeds are twenty differences; of eight classes, each class is one."""
+    plan = planned(normal_classes=list(range(8)), seeds=20)
+    found = stand(plan, lambda c, n: 0.8 + 0.1 * is_eca(c) * (int(c.normal_class) < 5))
+    assert found["mkdad"].p == pytest.approx(0.0625)  # five of one sign, three of none
+    plan = planned(normal_classes=[0], seeds=20)
+    assert stand(plan, lambda c, n: 0.8 + 0.1 * is_eca(c))["mkdad"].told_apart
+
+
+def test_students_of_one_teacher_are_no_independent_seeds(plan_of: Callable[..., Plan]) -> None:
+    def value(candidate: Candidate, n: int) -> float:
+        return 0.8 + 0.1 * (candidate.axes["structure"] == "kdgan-1")
+
+    for seed, verdict in ((None, "-0.1000, p 0.008"), (0, "-0.1000, too few to tell")):
+        plan = plan_of(structures=["kdgan-1", "kdgan-2"], seeds=8, teacher={"seed": seed})
+        assert stand(plan, value)["kdgan-2"].verdict == verdict
+
+
+def test_what_the_correction_leaves_no_room_for_is_too_few_to_tell() -> None:
+    plan = planned(placements=["eca", "mkdad", "se"], normal_classes=[0, 1], seeds=3)
+    found = stand(plan, lambda c, n: 0.8 + 0.1 * is_eca(c))
+    assert found["mkdad"].verdict == found["se"].verdict == "-0.1000, too few to tell"
+
+
+def test_the_best_has_all_classes() -> None:
+    """One that failed on the hardest class has a higher mean, and is no better."""
+    hard = {"7": 0.3}
+
+    def value(candidate: Candidate, n: int) -> float | None:
+        level = hard.get(candidate.normal_class, 0.9)
+        if is_eca(candidate):
+            return level
+        return None if candidate.normal_class == "7" else level - 0.03
+
+    found = stand(planned(**MANY), value)
+    assert found["eca"].is_best
+    assert not found["mkdad"].is_best
+    assert found["mkdad"].verdict == "-0.0300, p 0.016"
+
+
+def test_students_with_no_seed_in_common_are_not_compared() -> None:
+    plan = planned(
+        method=None,
+        placements=None,
+        methods=[
+            {"method": "eca_mkdad", "placements": ["eca"], "seeds": [0]},
+            {"method": "eca_mkdad", "placements": ["mkdad"], "seeds": [1]},
+        ],
+    )
+    found = stand(plan, lambda c, n: 0.8 + 0.1 * is_eca(c))
+    assert (found["eca"].verdict, found["mkdad"].verdict) == ("best", "nothing in common")
 
 
 def with_baselines(baseline: float, **student: float) -> dict[str, Standing]:
     """Standings where each placement has one AUROC on every class and seed, give or take."""
-    plan = planned(**EIGHT_PAIRS, baselines=["knn", "pca"])
+    plan = planned(**MANY, baselines=["knn", "pca"])
     around = [0.01, -0.01, 0.02, -0.02, 0.015, -0.015, 0.03, -0.03]
 
     def value(candidate: Candidate, n: int) -> float:
         if candidate.configuration.kind == "baseline":
             return baseline
-        return student[candidate.axes["placement"]] + around[n % 8]
+        return student[candidate.axes["placement"]] + around[int(candidate.normal_class)]
 
     results = []
     for n, candidate in enumerate(plan.candidates):
@@ -258,7 +311,7 @@ def test_a_standing_is_a_row_for_programs() -> None:
     found = with_baselines(0.8, eca=0.6, mkdad=0.801)
     row = found["eca"].as_row()
     assert json.loads(json.dumps(row)) == row
-    assert (row["classes"], row["seeds"], row["kind"]) == (4, 2, "student")
+    assert (row["classes"], row["seeds"], row["kind"]) == (8, 2, "student")
     assert row["cheaper_baselines_as_good"] == ["pca"]
     assert row["auroc"] == pytest.approx(0.6, abs=0.03)
 
@@ -320,6 +373,15 @@ def test_seeds_are_dots_over_the_bar_of_their_mean() -> None:
     quality, _ = drawn(comparison_figure(compare(finished(planned(seeds=[0, 1]), [0.5, 0.7] * 2))))
     assert [bar.get_height() for bar in quality.patches] == pytest.approx([0.6, 0.6])
     assert [list(line.get_ydata()) for line in quality.lines] == [[0.5, 0.7]] * 2
+
+
+def test_a_student_that_failed_somewhere_with_every_seed_still_has_a_bar() -> None:
+    plan = planned(normal_classes=list(range(7)), seeds=2, placements=["eca"])
+    results = finished(plan, [0.5] * 14)
+    for lost in (0, 3):  # the first seed on one class, the second on another
+        results[lost] = CandidateResult(results[lost].candidate, "failed", "Diverged")
+    quality, _ = drawn(comparison_figure(compare(results)))
+    assert [bar.get_height() for bar in quality.patches] == pytest.approx([0.5])
 
 
 def test_a_task_that_the_first_student_lacks_is_in_the_legend_too() -> None:

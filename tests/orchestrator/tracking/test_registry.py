@@ -127,6 +127,12 @@ def test_a_baseline_is_chosen_only_where_it_may_be() -> None:
     assert (choice.run, choice.baselines) == (baseline, ())
 
 
+def test_a_baseline_beyond_the_limits_makes_no_student_pointless() -> None:
+    student, large = a_run(0.8, params=100), a_run(0.9, params=101, kind="baseline")
+    assert choose([student, large], Limits())[0].baselines == (large,)
+    assert choose([student, large], Limits(params=100))[0].baselines == ()
+
+
 def test_a_teacher_is_not_chosen() -> None:
     student, teacher = a_run(0.8), a_run(0.9, kind="teacher")
     assert chosen([teacher, student]) is student

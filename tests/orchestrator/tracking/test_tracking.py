@@ -1,6 +1,7 @@
 """What MLflow holds of a sweep, with a real database and stages really trained."""
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -538,6 +539,25 @@ def test_the_sweeps_own_run_ends_with_the_table_of_candidates(
     ]
 
 
+def test_a_run_is_tagged_as_the_sweep_sees_it_now(
+    sweep: Callable[..., tuple[Tracker, Plan]],
+    runs: Callable[[Tracker], dict[str, Any]],
+    trained: Any,
+) -> None:
+    tracker, plan = sweep()
+    candidate = plan.candidates[0]
+    student = plan.stages[candidate.key]
+    result = candidate_result(plan, candidate, trained.store)
+    finish(tracker, trained.store, student, result)
+    again, plan = sweep()
+    labelled = replace(candidate, configuration=replace(candidate.configuration, kind="baseline"))
+    again._plan = replace(plan, candidates=(labelled, *plan.candidates[1:]))
+    assert not again.is_complete(student)
+    finish(again, trained.store, student, replace(result, candidate=labelled))
+    assert runs(again)[student.key].data.tags["kind"] == "baseline"
+    assert again.is_complete(student)
+
+
 def test_runs_have_the_mean_and_spread_of_their_configuration(
     sweep: Callable[..., tuple[Tracker, Plan]],
     runs: Callable[[Tracker], dict[str, Any]],
@@ -558,6 +578,10 @@ def test_runs_have_the_mean_and_spread_of_their_configuration(
         assert metrics["seeds"] == 2
         assert metrics["auroc_mean"] == pytest.approx(sum(aurocs) / 2)
         assert metrics["auroc_spread"] == pytest.approx(abs(aurocs[0] - aurocs[1]) / 2**0.5)
+    tracker.finish_sweep(found[:1])  # with fewer seeds
+    metrics = runs(tracker)[found[0].candidate.key].data.metrics
+    assert metrics["seeds"] == 1
+    assert math.isnan(metrics["auroc_spread"])
 
 
 def test_a_sweep_run_again_has_the_same_run(
