@@ -1,7 +1,8 @@
 # make sweep   install everything and run the quickstart sweep
 # make test    install everything and run the tests
 # make test-fast what starts neither Ray nor a server nor another program: about 80 seconds on two cores
-# make test-long   what takes longer than CI may: four sweeps at once on a new home, machines killed ten times
+# make test-long   what takes longer than CI may: four sweeps at once on a new home, machines killed ten times,
+#                  a sweep that joins another in mid-stage, a pack that goes on with other lanes on other nodes
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
 # make stack   start a cluster on this machine: S3, PostgreSQL, MLflow, Ray with two workers (stack-down stops it)
@@ -35,12 +36,13 @@ sweep: install
 IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 test: install
 	$(IN_PARALLEL) -m "not cluster"
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m "cluster and not long"
 
 test-fast: install
 	$(IN_PARALLEL) -m "not cluster and not slow"
 
 test-long: install
+	$(BIN)/python -m pytest -m long
 	KD_TEST_SWEEPS=4 KD_TEST_ROUNDS=5 $(BIN)/python -m pytest tests/cluster/test_neighbours.py
 	KD_TEST_ROUNDS=10 $(BIN)/python -m pytest tests/cluster/test_stack.py -k killed
 

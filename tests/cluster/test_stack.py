@@ -215,7 +215,7 @@ def test_a_node_that_is_killed_and_one_that_joins_change_nothing(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("begun", ["at once", "in mid-stage"])
+@pytest.mark.parametrize("begun", ["at once", pytest.param("in mid-stage", marks=pytest.mark.long)])
 def test_two_sweeps_train_every_stage_once(cluster: Cluster, begun: str) -> None:
     late = begun == "in mid-stage"
     name = "late" if late else "twins"
@@ -233,6 +233,7 @@ def test_two_sweeps_train_every_stage_once(cluster: Cluster, begun: str) -> None
     cluster.check_runs(name, stages=3)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> None:
     spec = {**SPEC, "name": "repacked", "structures": ["alone"], "seeds": [0, 1, 2, 3]}
