@@ -177,7 +177,7 @@ def choose(runs: Iterable[Run], limits: Limits, *, with_baselines: bool = False)
             baseline
             for baseline in baselines.get((dataset, normal_class), ())
             if best is not None
-            and baseline is not best
+            and best.data.tags["kind"] == "student"
             and limits.allow(baseline)
             and _makes_pointless(baseline, best)
         ]

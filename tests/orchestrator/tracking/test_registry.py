@@ -123,7 +123,8 @@ def test_a_baseline_is_named_that_costs_no_more_and_is_as_good() -> None:
 def test_a_baseline_is_chosen_only_where_it_may_be() -> None:
     student, baseline = a_run(0.8), a_run(0.9, kind="baseline")
     assert choose([student, baseline], Limits())[0].run is student
-    (choice,) = choose([student, baseline], Limits(), with_baselines=True)
+    other = a_run(0.9, flops=1001, kind="baseline")
+    (choice,) = choose([student, baseline, other], Limits(), with_baselines=True)
     assert (choice.run, choice.baselines) == (baseline, ())
 
 
