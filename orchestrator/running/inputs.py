@@ -100,7 +100,9 @@ class PackInputs:
     def scoring_targets(self, stage: Stage, learner: Learner) -> Batch:
         """Return the fixed teacher's outputs for the stage's test images."""
         images = self.data(stage).test
-        key = (id(images), stage.parents[:1], stage.step.targets_key)
+        # A pretrained teacher is the same for all, a trained one the first of the parents.
+        teacher = () if stage.step.pretrained_sha256 else stage.parents[:1]
+        key = (id(images), teacher, stage.step.targets_key)
         if key not in self._scoring_targets:
             self._scoring_targets[key] = learner.scoring_targets(images, self._world)
         return self._scoring_targets[key]

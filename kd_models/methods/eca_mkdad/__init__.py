@@ -1,8 +1,8 @@
 """ECA_MKDAD (Zhou and Xing 2023): small students that learn VGG16's features of normal images."""
 
 from kd_models.methods.base import Method
+from kd_models.methods.eca_mkdad.scores import FeatureDetector
 from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
-from kd_models.methods.eca_mkdad.step import FeatureDetector
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
 
 METHOD = Method(

@@ -9,16 +9,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import MethodSettings, Variant
+from kd_models.methods.base import MethodSettings, Step, Variant
+from kd_models.methods.eca_mkdad.calibration import FeatureCalibration
 from kd_models.methods.eca_mkdad.networks import SMALLEST_IMAGE, StudentWidth
 from kd_models.methods.eca_mkdad.placements import placement
+from kd_models.methods.eca_mkdad.scores import Layers, Score, StudentConfig
 from kd_models.methods.eca_mkdad.step import (
     SCORING_LAYERS,
     TRAINING_LAYERS,
     DistilConfig,
-    Layers,
     Precision,
-    StudentConfig,
     check_layers,
 )
 from kd_models.methods.eca_mkdad.teacher_weights import IMAGENET
@@ -114,6 +114,8 @@ class EcaMkdadSettings(MethodSettings):
     student_widths: Annotated[tuple[StudentWidth, ...], Field(min_length=1)] = ("lightweight",)
     training_layers: Layers = TRAINING_LAYERS
     scoring_layers: Layers = SCORING_LAYERS
+    scores: Annotated[tuple[Score, ...], Field(min_length=1)] = ("paper",)
+    """how the trained students score images; none of them trains anything again"""
     image_size: Literal["paper"] | Annotated[int, Field(ge=SMALLEST_IMAGE)] = "paper"
     """pixels a side; paper: 128 for mvtec, 96 for stl10, 32 else"""
     training: DistilTraining = DistilTraining()
@@ -150,7 +152,7 @@ class EcaMkdadSettings(MethodSettings):
     def variants(
         self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None
     ) -> Iterator[Variant]:
-        """Yield a variant for each placement, width and lambda."""
+        """Yield a variant for each placement, width, lambda and score."""
         paper = paper_settings(dataset.name)
         lambdas = (paper.lambda_,) if self.lambdas == "paper" else self.lambdas
         recipe = self.training.recipe(paper.epochs)
@@ -163,8 +165,18 @@ class EcaMkdadSettings(MethodSettings):
                 teacher=pretrained_sha256 or "",
                 precision=self.teacher.precision,
             )
-            yield Variant(
-                axes={"placement": name, "student_width": width, "lambda": lambda_},
-                image_size=paper.image_size if self.image_size == "paper" else self.image_size,
-                steps=((step, recipe),),
+            calibration = FeatureCalibration(
+                student=step.student, scoring_layers=step.scoring_layers, teacher=step.teacher
             )
+            for score in self.scores:
+                chain: list[tuple[Step, Recipe | None]] = [(step, recipe)]
+                if score == "calibrated":
+                    chain.append((calibration, None))
+                yield Variant(
+                    axes={
+                        **{"placement": name, "student_width": width, "lambda": lambda_},
+                        "score": score,
+                    },
+                    image_size=paper.image_size if self.image_size == "paper" else self.image_size,
+                    steps=tuple(chain),
+                )

@@ -10,7 +10,7 @@ from kd_models.evaluation import cost as module
 from kd_models.evaluation.cost import Complexity, complexity, latency_ms, measure_cost
 from kd_models.methods.eca_mkdad.networks import Student, Teacher
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
-from kd_models.methods.eca_mkdad.step import FeatureScorer
+from kd_models.methods.eca_mkdad.scores import FeatureScorer
 from kd_models.methods.pkdgan.networks import Generator
 from kd_models.methods.pkdgan.scores import NoveltyScorer
 

@@ -13,7 +13,8 @@ from torch.optim import Adam
 
 from kd_models.methods.base import Learner, MemoryBudget, PackContext
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
-from kd_models.methods.eca_mkdad.step import DistilConfig, StudentConfig
+from kd_models.methods.eca_mkdad.scores import StudentConfig
+from kd_models.methods.eca_mkdad.step import DistilConfig
 from kd_models.methods.objectives import Objective
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner

@@ -117,7 +117,8 @@ def test_the_papers_settings_go_by_dataset(
         (epochs, image_size, lambda_)
     }
     axes = {tuple(c.axes.items()) for c in paper.candidates if c.dataset == dataset}
-    assert axes == {(("placement", "eca"), ("student_width", "lightweight"), ("lambda", lambda_))}
+    placement = (("placement", "eca"), ("student_width", "lightweight"))
+    assert axes == {(*placement, ("lambda", lambda_), ("score", "paper"))}
 
 
 def test_the_papers_optimizer_is_the_same_everywhere(paper: Plan) -> None:
@@ -177,7 +178,7 @@ def test_candidates_are_the_product_of_placements_widths_lambdas_and_seeds() -> 
         seeds=[0, 1],
     )
     assert [c.name() for c in plan.candidates] == [
-        f"digits 0 {placement} {width} {lambda_} seed {seed}"
+        f"digits 0 {placement} {width} {lambda_} paper seed {seed}"
         for placement in ("eca", "se")
         for width in ("lightweight", "full")
         for lambda_ in ("0", "0.5")
@@ -275,6 +276,7 @@ RESULT_BEARING: dict[str, Any] = {
     "seeds": [1],
     "placements": ["mkdad"],
     "lambdas": [0.5],
+    "scores": ["calibrated"],
     "student_widths": ["full"],
     "training_layers": (3, 4, 5),
     "scoring_layers": (4, 5),

@@ -20,7 +20,7 @@ from kd_models.data import ImageSet, one_class
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PretrainedWeights
 from kd_models.methods.eca_mkdad.networks import Teacher
-from kd_models.methods.eca_mkdad.step import StudentConfig
+from kd_models.methods.eca_mkdad.scores import StudentConfig
 from kd_models.package import Package, PackageError
 from kd_models.world import World
 from orchestrator.planning.pack import Pack
@@ -160,7 +160,7 @@ def test_a_run_can_be_found_by_its_axes(eca: Any) -> None:
             "placement": placement,
             "student_width": "lightweight",
             "lambda": "0.1",
-            "student": f"{placement} lightweight 0.1",
+            "student": f"{placement} lightweight 0.1 paper",
             "step": placement,
             "normal_class": "cloth",
             "parent_keys": "",
@@ -250,6 +250,7 @@ def test_fetching_adds_the_teacher(folder: Path, teacher: PretrainedWeights) -> 
         "placement": "eca",
         "student_width": "lightweight",
         "lambda": 0.1,
+        "score": "paper",
     }
     measured = package.config.measured
     assert (measured.params, measured.student_params) == DEPLOYED["eca"]
@@ -326,7 +327,7 @@ def test_a_version_says_what_it_is(eca: Any, registered: Any) -> None:
         "params": "15061544",
         "student_params": "346856",
         "flops": "327619840",
-        "student": "eca lightweight 0.1",
+        "student": "eca lightweight 0.1 paper",
         "method": "eca_mkdad",
         "placement": "eca",
         "student_width": "lightweight",

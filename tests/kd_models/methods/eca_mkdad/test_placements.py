@@ -5,7 +5,7 @@ from torch import nn
 from kd_models.methods.eca_mkdad.attention import ECA, SCSE, SE
 from kd_models.methods.eca_mkdad.networks import Student
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS, placement
-from kd_models.methods.eca_mkdad.step import StudentConfig
+from kd_models.methods.eca_mkdad.scores import StudentConfig
 
 NAMES = ["mkdad", "eca", "eca-all", "eca-null", "se", "scse"]
 LETTERS: dict[type[nn.Module], str] = {

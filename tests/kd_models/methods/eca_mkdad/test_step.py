@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from kd_models.methods.base import MemoryBudget, PackContext
+from kd_models.methods.eca_mkdad.fixed_teacher import kept_bytes
 from kd_models.methods.eca_mkdad.networks import (
     STUDENT_BLOCKS,
     VGG16,
@@ -18,14 +19,8 @@ from kd_models.methods.eca_mkdad.networks import (
     tap_shapes,
 )
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
-from kd_models.methods.eca_mkdad.step import (
-    DistilConfig,
-    DistilLearner,
-    FeatureDetector,
-    StudentConfig,
-    check_layers,
-    kept_bytes,
-)
+from kd_models.methods.eca_mkdad.scores import FeatureDetector, StudentConfig
+from kd_models.methods.eca_mkdad.step import DistilConfig, DistilLearner, check_layers
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
 from kd_models.training.state import TrainingState
@@ -492,11 +487,14 @@ def test_over_budget_the_teacher_runs_live_and_it_is_said(
     count = 2 * 2**30 // IMAGE_BYTES + 1
     many = torch.zeros(1).expand(count, 3, 32, 32)
     learner = make_learner(cache_bytes=3 * 2**29)
-    with caplog.at_level(logging.WARNING, logger="kd_models.methods.eca_mkdad.step"):
+    with caplog.at_level(logging.WARNING, logger="kd_models.methods.eca_mkdad.fixed_teacher"):
         assert learner.targets(many, World()) == {}
         assert learner.scoring_targets(many[:1], World()) != {}
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("kd_models.methods.eca_mkdad.step", "WARNING")
+    assert (record.name, record.levelname) == (
+        "kd_models.methods.eca_mkdad.fixed_teacher",
+        "WARNING",
+    )
     assert record.getMessage() == (
         "the teacher runs live on the training images: its maps of them would take 2.00 GiB, "
         "more than the 1.50 GiB there are for them (resources.teacher_cache_gib)"

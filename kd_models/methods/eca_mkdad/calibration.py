@@ -1,0 +1,115 @@
+"""A step that trains nothing: it fits the calibrated score of a trained student."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kd_models.evaluation.scoring import batch_of, in_batches
+from kd_models.methods.base import Learner, NetworkStates, PackContext, Step
+from kd_models.methods.eca_mkdad.fixed_teacher import FixedTeacher
+from kd_models.methods.eca_mkdad.scores import (
+    CalibratedScorer,
+    CalibratedStudent,
+    FeatureDetector,
+    Layers,
+    StudentConfig,
+)
+from kd_models.methods.neighbours import evenly
+from kd_models.methods.objectives import Batch
+from kd_models.values import Count
+from kd_models.world import World
+
+DETECTOR = "detector"
+
+
+class FeatureCalibration(Step):
+    """The fit of a calibrated score, after the training of a student."""
+
+    student: StudentConfig
+    scoring_layers: Layers
+    teacher: str
+    """SHA-256 of the teacher's weights"""
+    images: Count = 1000
+    """training images that it is fitted to, or all where there are fewer"""
+
+    axis: ClassVar[str] = "score"
+    localises: ClassVar[bool] = True
+    scored: ClassVar[str] = DETECTOR
+
+    @property
+    def name(self) -> str:
+        """Return the placement and what is done."""
+        return f"{self.student.placement} calibrated"
+
+    @property
+    def detector(self) -> FeatureDetector:
+        """Return the detector that the step makes."""
+        return FeatureDetector(
+            student=self.student,
+            layers=self.scoring_layers,
+            lambda_=0.0,
+            teacher=self.teacher,
+            score="calibrated",
+        )
+
+    @property
+    def targets_key(self) -> tuple[object, ...]:
+        """Return what of the settings the teacher's maps depend on."""
+        return self.teacher, self.scoring_layers
+
+    def seed_of(self, seed: int) -> int:
+        """Return 0: nothing is random in a fit."""
+        return 0
+
+    def learner(self, seed: int, context: PackContext) -> "FeatureCalibrationLearner":
+        """Return a learner; the learners of a pack share the teacher."""
+        return FeatureCalibrationLearner(self, context)
+
+
+class FeatureCalibrationLearner(Learner):
+    """A trained student and what is fitted to its distances from the teacher.
+
+    Args:
+        step: the step.
+        context: its pretrained weights are those of ``teacher_weights.read_teacher``.
+    """
+
+    def __init__(self, step: FeatureCalibration, context: PackContext) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # what is drawn is replaced by the trained student
+            student = step.student.network()
+        self._step = step
+        self._student = CalibratedStudent(student, len(step.scoring_layers)).requires_grad_(False)
+        self._teacher = FixedTeacher(context)
+        super().__init__({DETECTOR: self._student})
+
+    def load(self, weights: NetworkStates) -> None:
+        """Take over the trained student, or a whole detector."""
+        super().load(weights)
+        if "student" in weights:
+            self._student.student.load_state_dict(dict(weights["student"]))
+
+    def fit(self, images: Tensor, world: World) -> None:
+        """Do nothing: all there is to fit is the score, by :meth:`calibrate`."""
+
+    def calibrate(self, images: Tensor, world: World) -> None:
+        """Fit the score to the distances of some of the images (N, C, S, S)."""
+        count = min(self._step.images, len(images))
+        chosen = images[evenly(len(images), count, images.device)]
+        scorer = self.scorer()
+        logs_N2L = world.map_rows(
+            lambda rows: in_batches(scorer.log_distances, rows, batch_of(rows)), chosen
+        )
+        self._student.fit(logs_N2L)
+
+    def scoring_targets(self, images: Tensor, world: World) -> Batch:
+        """Return the teacher's maps of the scoring layers, if they may be kept."""
+        return self._teacher.kept(images, world, self._step.scoring_layers, False, "test")
+
+    def scorer(self) -> CalibratedScorer:
+        """Return what scores images by the student and the teacher, in evaluation mode."""
+        device = next(self._student.parameters()).device
+        return CalibratedScorer(
+            self._student.eval(), self._teacher.network, self._step.scoring_layers, 0.0
+        ).to(device)
