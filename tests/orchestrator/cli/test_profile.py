@@ -120,7 +120,7 @@ def test_for_a_person_it_is_a_table(kd: Callable[..., Any]) -> None:
     for text in ("pkdgan on cifar10", "kdgan-2 8-16-64", "5,123,712", "56,008,704", "24.51"):
         assert text in ended.stdout, text
     ended = kd("profile", "--method", "eca_mkdad", "--dataset", "fmnist")
-    for text in ("eca lightweight 0.01, 32 x 32", "15,061,544", "327,619,840", "42.42"):
+    for text in ("eca lightweight 0.01 paper, 32 x 32", "15,061,544", "327,619,840", "42.42"):
         assert text in ended.stdout, text
 
 
