@@ -1,6 +1,6 @@
 # make sweep   install everything and run the quickstart sweep
 # make test    install everything and run the tests
-# make test-fast what starts neither Ray nor a server nor another program: about 80 seconds on two cores
+# make test-fast what starts neither Ray nor a server nor another program: some two minutes on two cores
 # make test-long   what takes longer than CI may: four sweeps at once on a new home, machines killed ten times,
 #                  a sweep that joins another in mid-stage, a pack that goes on with other lanes on other nodes
 # make check   format, lint, strict types, then the tests (what CI runs)

@@ -1,4 +1,4 @@
-"""What methods have in common that fit a detector to the normal images, without any epochs."""
+"""What steps have in common that fit a detector to the normal images, without any epochs."""
 
 from abc import abstractmethod
 from typing import Annotated, ClassVar
@@ -11,6 +11,9 @@ from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.base import Detector, Learner, PackContext, Step
 from kd_models.values import Count
 from kd_models.world import World
+
+DETECTOR = "detector"
+"""the name of the network that such a step stores"""
 
 IMAGE_SIZE = 32
 """pixels a side of the images that these detectors take"""
@@ -67,7 +70,7 @@ class FittedLearner(Learner):
     """
 
     def __init__(self, network: PixelNetwork) -> None:
-        super().__init__({FittedStep.scored: network})
+        super().__init__({DETECTOR: network})
         self._network = network
 
     @torch.no_grad()
@@ -80,21 +83,32 @@ class FittedLearner(Learner):
         return Scorer(self._network.eval())
 
 
-class FittedStep(Step):
-    """The one step of such a method. Nothing in it is random."""
+class UnseededStep(Step):
+    """A step that trains nothing: no seed changes its result."""
+
+    scored: ClassVar[str] = DETECTOR
+
+    def seed_of(self, seed: int) -> int:
+        """Return 0."""
+        return 0
+
+
+class CalibrationLearner(Learner):
+    """Trained networks to whose scores something is fitted, by :meth:`calibrate` alone."""
+
+    def fit(self, images: Tensor, world: World) -> None:
+        """Do nothing."""
+
+
+class FittedStep(UnseededStep):
+    """The one step of a method that looks at pixels."""
 
     fitted: SerializeAsAny[Detector]
-
-    scored: ClassVar[str] = "detector"
 
     @property
     def detector(self) -> Detector:
         """Return the detector that is fitted."""
         return self.fitted
-
-    def seed_of(self, seed: int) -> int:
-        """Return 0."""
-        return 0
 
     def learner(self, seed: int, context: PackContext) -> FittedLearner:
         """Return a learner that is fitted."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 RecipeName = Literal["recommended", "paper"]
-"""``recommended``, the default: settled by measurement (docs/results.md); ``paper``: what the
-method's paper does, as closely as can be run"""
+"""``recommended``: the defaults, as far as they are settled by measurement (docs/lab-notes.md);
+``paper``: what the method's paper does, as closely as can be run"""
 
 
 def with_recipe(raw: Any, recipes: Mapping[str, Mapping[str, Any]]) -> Any:

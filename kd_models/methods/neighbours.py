@@ -36,9 +36,11 @@ class Neighbours(nn.Module):
     @torch.no_grad()
     def fit(self, rows_NF: Tensor) -> None:
         """Keep rows, evenly chosen from the first to the last."""
-        self.memory_MF.copy_(rows_NF[evenly(len(rows_NF), len(self.memory_MF), rows_NF.device)])
+        self.memory_MF.copy_(
+            rows_NF[evenly_chosen(len(rows_NF), len(self.memory_MF), rows_NF.device)]
+        )
 
 
-def evenly(images: int, memory: int, device: torch.device) -> Tensor:
+def evenly_chosen(images: int, memory: int, device: torch.device) -> Tensor:
     """Return the rows (M,) of ``memory`` out of so many images, from the first to the last."""
     return torch.linspace(0, images - 1, memory).round().long().to(device)

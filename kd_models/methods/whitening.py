@@ -4,11 +4,16 @@ Shapes: B images, N training images, F features.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from kd_models.methods.base import CannotTrain
+
+Shrinkage = Annotated[float, Field(gt=0, le=1)]
+"""share of a covariance that is taken from a multiple of the identity"""
 
 
 class Whitening(nn.Module):

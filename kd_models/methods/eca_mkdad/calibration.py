@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_models.evaluation.scoring import batch_of, in_batches
-from kd_models.methods.base import Learner, NetworkStates, PackContext, Step
+from kd_models.methods.base import NetworkStates, PackContext
 from kd_models.methods.eca_mkdad.fixed_teacher import FixedTeacher
 from kd_models.methods.eca_mkdad.scores import (
     CalibratedScorer,
@@ -15,15 +15,14 @@ from kd_models.methods.eca_mkdad.scores import (
     Layers,
     StudentConfig,
 )
-from kd_models.methods.neighbours import evenly
+from kd_models.methods.fitted import DETECTOR, CalibrationLearner, UnseededStep
+from kd_models.methods.neighbours import evenly_chosen
 from kd_models.methods.objectives import Batch
 from kd_models.values import Count
 from kd_models.world import World
 
-DETECTOR = "detector"
 
-
-class FeatureCalibration(Step):
+class FeatureCalibration(UnseededStep):
     """The fit of a calibrated score, after the training of a student."""
 
     student: StudentConfig
@@ -35,7 +34,6 @@ class FeatureCalibration(Step):
 
     axis: ClassVar[str] = "score"
     localises: ClassVar[bool] = True
-    scored: ClassVar[str] = DETECTOR
 
     @property
     def name(self) -> str:
@@ -58,16 +56,12 @@ class FeatureCalibration(Step):
         """Return what of the settings the teacher's maps depend on."""
         return self.teacher, self.scoring_layers
 
-    def seed_of(self, seed: int) -> int:
-        """Return 0: nothing is random in a fit."""
-        return 0
-
     def learner(self, seed: int, context: PackContext) -> "FeatureCalibrationLearner":
         """Return a learner; the learners of a pack share the teacher."""
         return FeatureCalibrationLearner(self, context)
 
 
-class FeatureCalibrationLearner(Learner):
+class FeatureCalibrationLearner(CalibrationLearner):
     """A trained student and what is fitted to its distances from the teacher.
 
     Args:
@@ -90,13 +84,10 @@ class FeatureCalibrationLearner(Learner):
         if "student" in weights:
             self._student.student.load_state_dict(dict(weights["student"]))
 
-    def fit(self, images: Tensor, world: World) -> None:
-        """Do nothing: all there is to fit is the score, by :meth:`calibrate`."""
-
     def calibrate(self, images: Tensor, world: World) -> None:
         """Fit the score to the distances of some of the images (N, C, S, S)."""
         count = min(self._step.images, len(images))
-        chosen = images[evenly(len(images), count, images.device)]
+        chosen = images[evenly_chosen(len(images), count, images.device)]
         scorer = self.scorer()
         logs_N2L = world.map_rows(
             lambda rows: in_batches(scorer.log_distances, rows, batch_of(rows)), chosen

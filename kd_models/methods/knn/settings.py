@@ -13,7 +13,7 @@ from kd_models.values import Count
 
 
 class KnnSettings(MethodSettings):
-    """Numbers of neighbours. The defaults are settled in docs/results.md."""
+    """Numbers of neighbours. The defaults are settled in docs/lab-notes.md."""
 
     neighbours: Annotated[tuple[Count, ...], Field(min_length=1)] = (5,)
     side: Side = 8

@@ -13,7 +13,7 @@ from kd_models.values import Count
 
 
 class PcaSettings(MethodSettings):
-    """Numbers of principal components. The defaults are settled in docs/results.md."""
+    """Numbers of principal components. The defaults are settled in docs/lab-notes.md."""
 
     components: Annotated[tuple[Count, ...], Field(min_length=1)] = (16,)
     side: Side = 16

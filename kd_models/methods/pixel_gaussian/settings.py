@@ -8,15 +8,12 @@ from pydantic import Field
 from kd_models.data import DatasetRow
 from kd_models.methods.base import MethodSettings, Variant
 from kd_models.methods.fitted import IMAGE_SIZE, Side
-from kd_models.methods.pixel_gaussian.step import (
-    PixelGaussianDetector,
-    PixelGaussianStep,
-    Shrinkage,
-)
+from kd_models.methods.pixel_gaussian.step import PixelGaussianDetector, PixelGaussianStep
+from kd_models.methods.whitening import Shrinkage
 
 
 class PixelGaussianSettings(MethodSettings):
-    """Sides of pooled images. The defaults are settled in docs/results.md."""
+    """Sides of pooled images. The defaults are settled in docs/lab-notes.md."""
 
     sides: Annotated[tuple[Side, ...], Field(min_length=1)] = (8,)
     """pixels a side of the image that is looked at"""

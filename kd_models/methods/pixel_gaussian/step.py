@@ -1,15 +1,13 @@
 """How unlikely an image's pooled pixels are under one Gaussian."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.fitted import FittedStep, PixelDetector, PixelNetwork
 from kd_models.methods.gaussian import Gaussian
-
-Shrinkage = Annotated[float, Field(gt=0, le=1)]
+from kd_models.methods.whitening import Shrinkage
 
 
 class PixelGaussian(PixelNetwork):

@@ -6,15 +6,14 @@ import torch
 from torch import Tensor
 
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
-from kd_models.methods.base import Learner, NetworkStates, PackContext, Step
+from kd_models.methods.base import NetworkStates, PackContext
+from kd_models.methods.fitted import DETECTOR, CalibrationLearner, UnseededStep
 from kd_models.methods.pkdgan.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, Calibration, GanDetector
 from kd_models.world import World
 
-DETECTOR = "detector"
 
-
-class CalibrationStep(Step):
+class CalibrationStep(UnseededStep):
     """The fit of a calibrated score, after the last training step of a structure."""
 
     structure: str
@@ -24,7 +23,6 @@ class CalibrationStep(Step):
     calibration: Calibration
 
     axis: ClassVar[str] = "score"
-    scored: ClassVar[str] = DETECTOR
 
     @property
     def name(self) -> str:
@@ -41,16 +39,12 @@ class CalibrationStep(Step):
         """Return the detector that the step makes."""
         return GanDetector(network=self.network, calibration=self.calibration)
 
-    def seed_of(self, seed: int) -> int:
-        """Return 0: nothing is random in a fit."""
-        return 0
-
-    def learner(self, seed: int, context: PackContext) -> "CalibrationLearner":
+    def learner(self, seed: int, context: PackContext) -> "GanCalibrationLearner":
         """Return a learner."""
-        return CalibrationLearner(self)
+        return GanCalibrationLearner(self)
 
 
-class CalibrationLearner(Learner):
+class GanCalibrationLearner(CalibrationLearner):
     """A trained generator and the score that is fitted to its features.
 
     Args:
@@ -70,9 +64,6 @@ class CalibrationLearner(Learner):
         super().load(weights)
         if self._generator in weights:
             self._network.load_generator(weights[self._generator])
-
-    def fit(self, images: Tensor, world: World) -> None:
-        """Do nothing: all there is to fit is the score, by :meth:`calibrate`."""
 
     def calibrate(self, images: Tensor, world: World) -> None:
         """Fit the score to the features of the images (N, C, S, S)."""

@@ -16,7 +16,7 @@ from kd_models.methods.base import Detector, StateDict
 from kd_models.methods.neighbours import Neighbours
 from kd_models.methods.pkdgan.losses import Distance, per_image_distance
 from kd_models.methods.pkdgan.networks import LATENT, NetworkConfig
-from kd_models.methods.whitening import Whitening
+from kd_models.methods.whitening import Shrinkage, Whitening
 from kd_models.values import Count, Value
 
 Score = Literal["paper", "calibrated"]
@@ -36,9 +36,9 @@ class NoveltyScorer(Scorer):
 
 
 class Calibration(Value):
-    """How the calibrated score is fitted. Not in the paper; settled in docs/results.md."""
+    """How the calibrated score is fitted. Not in the paper; settled in docs/lab-notes.md."""
 
-    shrinkage: Annotated[float, Field(gt=0, le=1)] = 0.01
+    shrinkage: Shrinkage = 0.01
     """share of the features' covariance that is taken from a multiple of the identity"""
     whitening: Annotated[float, Field(ge=0, le=1)] = 0.5
     """how far features are whitened; 1: every direction counts as much as it varies"""

@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback_server import served
 
 from infra.local.mlflow_server import MlflowServer, start_mlflow_server
 from infra.local.services import free_port
@@ -106,14 +106,8 @@ def server_that_answers(*answered: str) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{running.server_port}"
-        finally:
-            running.shutdown()
-            thread.join()
+    with served(Handler) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from kd_models.data import dataset_row
 from kd_models.methods.base import CannotTrain, PackContext, StateDict
-from kd_models.methods.eca_mkdad.calibration import DETECTOR, FeatureCalibration
+from kd_models.methods.eca_mkdad.calibration import FeatureCalibration
 from kd_models.methods.eca_mkdad.scores import CalibratedStudent, StudentConfig
 from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
+from kd_models.methods.fitted import DETECTOR
 from kd_models.world import World
 
 DrawImages = Callable[..., Tensor]

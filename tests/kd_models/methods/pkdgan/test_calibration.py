@@ -7,7 +7,8 @@ import torch
 from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PackContext, Step
-from kd_models.methods.pkdgan.calibration import DETECTOR, CalibrationStep
+from kd_models.methods.fitted import DETECTOR
+from kd_models.methods.pkdgan.calibration import CalibrationStep
 from kd_models.methods.pkdgan.networks import NetworkConfig, Widths
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, Calibration
 from kd_models.methods.pkdgan.settings import PkdganSettings
