@@ -21,10 +21,20 @@ IMAGE_SIZE = 32
 Side = Annotated[int, Field(ge=1, le=IMAGE_SIZE)]
 
 
-class PixelNetwork(nn.Module):
-    """A network from images (B, C, S, S) to scores (B,) that looks at pooled pixels.
+class FittedNetwork(nn.Module):
+    """A network from images (B, C, S, S) to scores (B,) that is fitted rather than trained."""
 
-    It is fitted rather than trained.
+    @abstractmethod
+    def fit(self, images: Tensor) -> None:
+        """Fit it to the normal images (N, C, S, S).
+
+        Raises:
+            CannotTrain: there is nothing to be had from these images.
+        """
+
+
+class PixelNetwork(FittedNetwork):
+    """A fitted network that looks at pooled pixels.
 
     Args:
         channels: of the images.
@@ -40,26 +50,23 @@ class PixelNetwork(nn.Module):
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
         self.size = channels * side * side
 
-    @abstractmethod
-    def fit(self, images: Tensor) -> None:
-        """Fit it to the normal images (N, C, S, S).
 
-        Raises:
-            CannotTrain: there is nothing to be had from these images.
-        """
-
-
-class PixelDetector(Detector):
-    """A detector that looks at pooled pixels."""
+class FittedDetector(Detector):
+    """A detector that is a fitted network."""
 
     colours: Count
-    side: Count
-    """pixels a side of the pooled image"""
 
     @property
     def channels(self) -> int:
         """Return the channels of its images."""
         return self.colours
+
+
+class PixelDetector(FittedDetector):
+    """A detector that looks at pooled pixels."""
+
+    side: Count
+    """pixels a side of the pooled image"""
 
 
 class FittedLearner(Learner):
@@ -69,7 +76,7 @@ class FittedLearner(Learner):
         network: the network.
     """
 
-    def __init__(self, network: PixelNetwork) -> None:
+    def __init__(self, network: FittedNetwork) -> None:
         super().__init__({DETECTOR: network})
         self._network = network
 
@@ -101,17 +108,17 @@ class CalibrationLearner(Learner):
 
 
 class FittedStep(UnseededStep):
-    """The one step of a method that looks at pixels."""
+    """The one step of a method that trains nothing."""
 
-    fitted: SerializeAsAny[Detector]
+    fitted: SerializeAsAny[FittedDetector]
 
     @property
-    def detector(self) -> Detector:
+    def detector(self) -> FittedDetector:
         """Return the detector that is fitted."""
         return self.fitted
 
     def learner(self, seed: int, context: PackContext) -> FittedLearner:
         """Return a learner that is fitted."""
         network = self.detector.scorer().student
-        assert isinstance(network, PixelNetwork)
+        assert isinstance(network, FittedNetwork)
         return FittedLearner(network)

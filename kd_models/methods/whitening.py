@@ -1,6 +1,6 @@
 """Feature vectors in a space where every direction means as much as in normal images.
 
-Shapes: B images, N training images, F features.
+Shapes: B images, N training images, F features, K components.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,16 @@ class Whitening(nn.Module):
 
     Args:
         size: F.
+        components: K, of the directions in which normal images vary most; by default all.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, components: int | None = None) -> None:
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(size), requires_grad=False)
-        self.matrix = nn.Parameter(torch.eye(size), requires_grad=False)
+        self.matrix = nn.Parameter(torch.eye(size, components or size), requires_grad=False)
 
     def forward(self, features_BF: Tensor) -> Tensor:
-        """Return the whitened rows (B, F)."""
+        """Return the whitened rows (B, K)."""
         return (features_BF - self.mean) @ self.matrix
 
     @torch.no_grad()
@@ -73,6 +74,7 @@ class Whitening(nn.Module):
         variance = covariance.diagonal().mean()
         covariance *= 1 - shrinkage
         covariance.diagonal().add_(shrinkage * variance)
-        variances, directions = torch.linalg.eigh(covariance)
+        variances, directions = torch.linalg.eigh(covariance)  # the largest come last
+        whole = directions * variances ** (-strength / 2) / scale[:, None]
         self.mean.copy_(mean)
-        self.matrix.copy_(directions * variances ** (-strength / 2) / scale[:, None])
+        self.matrix.copy_(whole[:, -self.matrix.shape[1] :])

@@ -31,8 +31,8 @@ def learner_of(name: str, dataset: str = "digits", count: int = 30, **settings: 
     return step.learner(0, PackContext())
 
 
-def test_there_are_three() -> None:
-    assert BASELINES == ["knn", "pca", "pixel-gaussian"]
+def test_there_are_four() -> None:
+    assert BASELINES == ["hog", "knn", "pca", "pixel-gaussian"]
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -113,7 +113,7 @@ def test_of_fewer_images_there_are_fewer_components() -> None:
     np.testing.assert_allclose(network(images(5)).numpy(), 0, atol=0.01)
 
 
-@pytest.mark.parametrize("name", ["pca", "pixel-gaussian"])
+@pytest.mark.parametrize("name", ["hog", "pca", "pixel-gaussian"])
 def test_images_that_are_all_alike_are_refused(name: str) -> None:
     with pytest.raises(CannotTrain):
         learner_of(name).fit(images(1).expand(9, -1, -1, -1), World())
@@ -123,6 +123,7 @@ def test_images_that_are_all_alike_are_refused(name: str) -> None:
     ("name", "params", "flops"),
     [
         # Pooling counts 1,024 as fvcore counts it.
+        ("hog", 256 + 256 * 128 + 64 * 128, 4 * 40 * 40 + 256 * 128 + 64 * 128),
         ("knn", 2000 * 64, 1024 + 2000 * 64),
         ("pca", 256 + 256 * 16, 1024 + 256 * 16),
         ("pixel-gaussian", 64 + 64 * 64, 1024 + 64 * 64),

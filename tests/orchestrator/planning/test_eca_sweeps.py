@@ -474,8 +474,8 @@ def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
 
 def test_an_unknown_method_is_answered_with_the_nearest(complaint: Complaint) -> None:
     assert complaint(method="eca_mkda") == (
-        "a.yaml: method: 'eca_mkda' is no method; the methods are pkdgan, eca_mkdad, knn, pca, "
-        "pixel-gaussian; did you mean eca_mkdad?"
+        "a.yaml: method: 'eca_mkda' is no method; the methods are pkdgan, eca_mkdad, hog, knn, "
+        "pca, pixel-gaussian; did you mean eca_mkdad?"
     )
     assert complaint(method=3).startswith("a.yaml: method: Input should be a valid string, not 3")
 

@@ -18,6 +18,7 @@ from orchestrator.planning.sweep_file import read_spec
 ONE = {"name": "a", "datasets": ["digits"], "normal_classes": [0], "baselines": []}
 GAN = {"method": "pkdgan", "structures": ["kdgan-1"], "scores": ["paper"]}
 ECA = {"method": "eca_mkdad", "placements": ["eca"], "teacher": {"weights": "random"}}
+BASELINES = ["hog", "knn", "pca", "pixel-gaussian"]
 
 
 def planned(images: int | None = 100, **changes: Any) -> Plan:
@@ -53,15 +54,15 @@ def test_baselines_are_planned_beside_every_sweep_once_for_all_seeds() -> None:
     plan = planned(**GAN, baselines="all", seeds=2, normal_classes=[0, 8])
     assert [(c.configuration.kind, c.normal_class, c.seed) for c in plan.candidates] == [
         *[("student", "0", 0), ("student", "0", 1), ("student", "8", 0), ("student", "8", 1)],
-        *[("baseline", "0", 0), ("baseline", "8", 0)] * 3,
+        *[("baseline", "0", 0), ("baseline", "8", 0)] * 4,
     ]
-    assert words(plan) == ["kdgan-1"] * 4 + ["knn"] * 2 + ["pca"] * 2 + ["pixel-gaussian"] * 2
+    assert words(plan) == ["kdgan-1"] * 4 + [n for n in BASELINES for _ in range(2)]
 
 
 def test_baselines_are_fitted_in_one_pack() -> None:
     plan = planned(**GAN, baselines="all", normal_classes=[0, 8])
     packs = [pack for pack in plan.packs() if not pack.parents and pack.stages[0].recipe is None]
-    assert [len(pack.stages) for pack in packs] == [6]
+    assert [len(pack.stages) for pack in packs] == [8]
 
 
 @pytest.mark.parametrize("concurrent", [2, 8])
@@ -84,7 +85,7 @@ def test_what_is_only_fitted_leaves_the_trials_to_trainings(
 
 def test_a_method_that_the_sweep_has_is_no_baseline_of_it() -> None:
     plan = planned(method="pca", side=8, baselines="all")
-    assert words(plan) == ["16", "knn", "pixel-gaussian"]
+    assert words(plan) == ["16", "hog", "knn", "pixel-gaussian"]
 
 
 def test_a_baseline_is_the_same_stage_in_every_sweep() -> None:
@@ -110,7 +111,7 @@ def test_an_unknown_baseline_is_answered_with_those_there_are(tmp_path: Path) ->
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({**ONE, **GAN, "baselines": ["knm"]}))
     with pytest.raises(SpecError) as caught:
         read_spec(tmp_path / "a.yaml")
-    said = "baselines: 'knm' is no baseline; the baselines are knn, pca, pixel-gaussian"
+    said = "baselines: 'knm' is no baseline; the baselines are hog, knn, pca, pixel-gaussian"
     assert said in str(caught.value)
 
 

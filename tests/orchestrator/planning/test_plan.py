@@ -71,7 +71,7 @@ def test_kdgan_2_is_trained_once_for_itself_and_for_both_chains(plan_of: PlanOf)
 
 
 def test_a_second_step_is_not_the_structure_on_its_own(plan_of: PlanOf) -> None:
-    plan = plan_of(structures=["kdgan-3", "p-kdgan-23"])
+    plan = plan_of(structures=["kdgan-3", "p-kdgan-23"], second_step={"lr": 0.002})
     on_its_own, second = (plan.stages[candidate.key] for candidate in plan.candidates)
     assert on_its_own.step_with_recipe == second.step_with_recipe
     assert on_its_own.key != second.key
@@ -184,6 +184,7 @@ def test_keys_are_what_they_always_were() -> None:
         "normal_classes": [0],
         "structures": ["p-kdgan-24"],
         "distance": "mse",  # the default when these were computed
+        "second_step": {"lr": 0.002},  # so was this
     }
     spec = SweepSpec.model_validate(raw)
     plan = make_plan(spec, {"digits": DatasetFacts(dataset_row("digits"), "0" * 64)})
@@ -214,8 +215,8 @@ RESULT_BEARING: dict[str, Any] = {
     "scores": ["paper"],
     "calibration.shrinkage": 0.5,
     "calibration.whitening": 0.75,
-    "calibration.memory": 7,
-    "calibration.neighbours": 2,
+    "calibration.components": 7,
+    "calibration.prototypes": 5,
     "student_widths": [(1, 2, 5)],
     "loss_weights.con": 9.0,
     "loss_weights.enc": 2.0,

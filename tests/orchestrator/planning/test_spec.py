@@ -149,8 +149,8 @@ def test_any_misspelt_recipe_setting_is_named(name: str, at: int, letter: str) -
         ),
         (
             {"method": "pkd"},
-            "method: 'pkd' is no method; the methods are pkdgan, eca_mkdad, knn, pca, "
-            "pixel-gaussian; did you mean pkdgan?",
+            "method: 'pkd' is no method; the methods are pkdgan, eca_mkdad, hog, knn, "
+            "pca, pixel-gaussian; did you mean pkdgan?",
         ),
         ({"resources": {"concurrent_trials": "auot"}}, "did you mean auto?"),
         ({"student_widths": "papr"}, "did you mean paper?"),

@@ -8,10 +8,12 @@ from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PackContext, Step
 from kd_models.methods.fitted import DETECTOR
+from kd_models.methods.gradients import GradientHistograms
 from kd_models.methods.pkdgan.calibration import CalibrationStep
 from kd_models.methods.pkdgan.networks import NetworkConfig, Widths
-from kd_models.methods.pkdgan.scores import CalibratedNetwork, Calibration
+from kd_models.methods.pkdgan.scores import CalibratedNetwork
 from kd_models.methods.pkdgan.settings import PkdganSettings
+from kd_models.methods.prototypes import Calibration
 from kd_models.world import World
 
 STUDENT = NetworkConfig(channels=1, widths=(1, 2, 4))
@@ -23,39 +25,38 @@ def images(count: int, channels: int = 1) -> torch.Tensor:
 
 
 def calibration(config: NetworkConfig = STUDENT, **settings: float) -> CalibrationStep:
-    own = Calibration.model_validate({"memory": 20, **settings})
+    own = Calibration.model_validate({"prototypes": 20, **settings})
     return CalibrationStep(structure="kdgan-1", role="student", network=config, calibration=own)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_it_is_the_distance_to_the_nearest_normal_image_in_whitened_features(
-    strength: float,
-) -> None:
+def test_it_is_the_distance_to_the_nearest_prototype_in_whitened_features(strength: float) -> None:
     torch.manual_seed(0)
     generator = STUDENT.generator().eval()
-    learner = calibration(memory=50, neighbours=3, whitening=strength).learner(0, PackContext())
+    # As many prototypes as images: each image is one.
+    step = calibration(prototypes=50, components=400, whitening=strength)
+    learner = step.learner(0, PackContext())
     learner.load({"student.generator": generator.state_dict()})
     learner.fit(images(50), World())
     learner.calibrate(images(50), World())
 
     def features(x: torch.Tensor) -> np.ndarray:
-        z, seen = generator.encoder(x)
-        residual = (x - generator.decoder(z)).abs()
-        pooled = [part.reshape(len(x), 8, 4, 8, 4).mean((2, 4)) for part in (x, residual)]
-        blocks = [part.flatten(1).double().numpy() for part in (seen, *pooled)]
-        return np.concatenate([part / scale for part, scale in zip(blocks, scales, strict=True)], 1)
+        _, seen = generator.encoder(x)
+        blocks = [seen.flatten(1), GradientHistograms(32)(x)]
+        scaled = [b.double().numpy() / scale for b, scale in zip(blocks, scales, strict=True)]
+        return np.concatenate(scaled, 1)
 
     with torch.no_grad():
-        scales = [1.0, 1.0, 1.0]
+        scales = [1.0, 1.0]
         raw = features(images(50))
-        scales = [part.std(0).mean() for part in np.split(raw, 3, 1)]
+        scales = [part.std(0).mean() for part in np.split(raw, [64], 1)]
         known = features(images(50))
         covariance = 0.99 * np.cov(known.T, bias=True)
-        covariance += 0.01 * np.eye(192) * np.trace(covariance) / 0.99 / 192
+        covariance += 0.01 * np.eye(320) * np.trace(covariance) / 0.99 / 320
         variances, directions = np.linalg.eigh(covariance)
         white = directions * variances ** (-strength / 2)
         away = (features(images(20))[:, None] - known) @ white
-    expected = np.sort(np.linalg.norm(away, axis=2), 1)[:, :3].mean(1)
+    expected = np.linalg.norm(away, axis=2).min(1)
     found = learner.score(images(20), World()).numpy()
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
@@ -65,17 +66,18 @@ def test_where_features_are_many_the_latent_is_taken() -> None:
         config = NetworkConfig(channels=3, widths=widths)
         network = CalibratedNetwork(config, Calibration())
         with torch.no_grad():
-            assert network.features(images(2, 3)).shape == (2, seen + 3 * 64 + 64)
+            assert network.features(images(2, 3)).shape == (2, seen + 256)
 
 
 @pytest.mark.parametrize(
     ("channels", "widths", "params", "flops"),
     [
-        # Encoder and decoder are two thirds of a generator; whitening of F features, F + F x F; the
-        # memory, 400 x F; and what is pooled, as fvcore counts it. F is 192, 256 and 512.
-        (1, (1, 2, 4), 49_722 * 2 // 3 + 593 * 192, 76_416 * 2 // 3 + 592 * 192 + 2_048),
-        (1, (2, 4, 8), 100_404 * 2 // 3 + 657 * 256, 177_408 * 2 // 3 + 656 * 256 + 2_048),
-        (3, (8, 16, 64), 843_408 * 2 // 3 + 913 * 512, 2_285_568 * 2 // 3 + 912 * 512 + 4_096),
+        # The encoder's features; of F numbers a mean, and a matrix for 128 components; 64
+        # prototypes of these; four directions that are pooled, as fvcore counts it. F is 320,
+        # 384 and 512, the latent instead of the features.
+        (1, (1, 2, 4), 190 + 129 * 320 + 8_192, 9_088 + 128 * 320 + 14_592),
+        (1, (2, 4, 8), 700 + 129 * 384 + 8_192, 26_368 + 128 * 384 + 14_592),
+        (3, (8, 16, 64), 843_408 // 3 + 129 * 512 + 8_192, 2_285_568 // 3 + 128 * 512 + 14_592),
     ],
 )
 def test_what_it_costs(channels: int, widths: Widths, params: int, flops: int) -> None:
@@ -83,11 +85,6 @@ def test_what_it_costs(channels: int, widths: Widths, params: int, flops: int) -
     network = CalibratedNetwork(config, Calibration())
     found = complexity(network, torch.zeros(1, channels, 32, 32))
     assert (found.params, found.flops) == (params, flops)
-
-
-def test_of_few_images_all_are_kept() -> None:
-    assert Calibration(memory=400, neighbours=5).of(3) == Calibration(memory=3, neighbours=3)
-    assert Calibration().of(None) == Calibration().of(6000) == Calibration()
 
 
 def chains(**settings: object) -> dict[str, list[Step]]:

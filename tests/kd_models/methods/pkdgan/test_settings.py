@@ -36,6 +36,7 @@ def test_the_papers_recipe_is_under_what_is_set() -> None:
 def test_the_recommended_recipe_is_the_default() -> None:
     settings = {"structures": ("alone",)}
     default = PkdganSettings.model_validate(settings)
+    assert (default.training.lr, default.second_step.lr) == (0.002, 0.0002)
     assert PkdganSettings.model_validate({**settings, "recipe": "recommended"}) == default
 
 
@@ -55,7 +56,7 @@ def test_the_second_step_has_a_recipe_of_its_own() -> None:
             "structures": ("p-kdgan-23", "kdgan-3"),
             "scores": ("paper",),
             "training": {"epochs": 7},
-            "second_step": {"lr": 0.0002},
+            "second_step": {"lr": 0.0005},
             "teacher": {"training": {"epochs": 5}},
         }
     )
@@ -63,7 +64,7 @@ def test_the_second_step_has_a_recipe_of_its_own() -> None:
         {step.name: recipe for step, recipe in variant.steps}
         for variant in own.variants(dataset_row("digits"), None, None)
     )
-    first, second = Recipe(epochs=7), Recipe(epochs=7, lr=0.0002)
+    first, second = Recipe(epochs=7), Recipe(epochs=7, lr=0.0005)
     assert progressive == {"teacher": Recipe(epochs=5), "kdgan-2": first, "kdgan-3": second}
     assert alone == {"teacher": Recipe(epochs=5), "kdgan-3": first}
 

@@ -1,0 +1,55 @@
+"""How far an image's gradients are from the nearest prototype of normal images'."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from kd_models.evaluation.scoring import Scorer
+from kd_models.methods.fitted import IMAGE_SIZE, FittedDetector, FittedNetwork, FittedStep
+from kd_models.methods.gradients import GradientHistograms
+from kd_models.methods.prototypes import Calibration, Prototypes
+
+
+class NearestGradients(FittedNetwork):
+    """Distance of an image's gradient histograms to the nearest prototype.
+
+    Args:
+        calibration: how the prototypes are fitted.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        super().__init__()
+        self.gradients = GradientHistograms(IMAGE_SIZE)
+        self.prototypes = Prototypes((self.gradients.size,), calibration)
+
+    def forward(self, x_BCSS: Tensor) -> Tensor:
+        """Return the distances (B,)."""
+        scores: Tensor = self.prototypes(self.gradients(x_BCSS))
+        return scores
+
+    def fit(self, images: Tensor) -> None:
+        """Fit the prototypes to the images (N, C, S, S)."""
+        self.prototypes.fit(self.gradients(images))
+
+
+class HogDetector(FittedDetector):
+    """Prototypes of gradient histograms."""
+
+    method: Literal["hog"] = "hog"
+    calibration: Calibration
+
+    def scorer(self) -> Scorer:
+        """Return the scorer, still to be fitted or loaded."""
+        return Scorer(NearestGradients(self.calibration))
+
+
+class HogStep(FittedStep):
+    """The fit of the prototypes."""
+
+    axis: ClassVar[str] = "prototypes"
+    fitted: HogDetector
+
+    @property
+    def name(self) -> str:
+        """Return the method and the number of prototypes."""
+        return f"hog {self.fitted.calibration.prototypes}"

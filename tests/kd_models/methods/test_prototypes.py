@@ -1,0 +1,63 @@
+"""Prototypes: the centres of clusters of normal images' features."""
+
+import warnings
+
+import numpy as np
+import torch
+
+from kd_models.methods.prototypes import Calibration, Prototypes, cluster_centres
+
+
+def rows(count: int = 200, size: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    middles = 10 * torch.randn(4, size, generator=generator)
+    noise = torch.randn(count, size, generator=generator)
+    return middles[torch.arange(count) % 4] + 0.1 * noise
+
+
+def test_centres_are_the_means_of_clusters() -> None:
+    expected = torch.stack([rows()[place::4].mean(0) for place in range(4)])
+    found = cluster_centres(rows(), 4)
+    assert found.dtype == torch.float32
+    order = torch.cdist(expected, found).argmin(1)
+    assert sorted(order.tolist()) == [0, 1, 2, 3]
+    torch.testing.assert_close(found[order], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_they_are_the_same_each_time() -> None:
+    noise = torch.randn(5000, 64, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(cluster_centres(noise, 32), cluster_centres(noise, 32))
+
+
+def test_of_few_images_each_is_a_prototype() -> None:
+    few = rows(3)
+    network = Prototypes((6,), Calibration(prototypes=64))
+    network.fit(few)
+    np.testing.assert_allclose(network(few), 0, atol=1e-2)
+
+
+def test_images_that_are_alike_are_no_matter() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = cluster_centres(rows(2).repeat(20, 1), 4)
+    assert torch.isfinite(found).all()
+    assert torch.cdist(rows(2), found).min(1).values.max() < 1e-3
+
+
+def test_only_the_components_in_which_images_vary_most_are_looked_at() -> None:
+    network = Prototypes((6,), Calibration(components=2, prototypes=4, shrinkage=1e-4))
+    network.fit(rows())
+    assert network.whitening.matrix.shape == (6, 2)
+    directions = torch.linalg.svd(rows().double() - rows().double().mean(0)).Vh
+    along, across = (rows() + 5 * directions[place].float() for place in (0, 5))
+    assert network(along).mean() > 10 * network(across).mean()
+    torch.testing.assert_close(network(across), network(rows()), rtol=1e-2, atol=1e-3)
+
+
+def test_no_more_components_than_features() -> None:
+    assert Prototypes((2, 3), Calibration()).whitening.matrix.shape == (5, 5)
+
+
+def test_of_few_images_there_are_few() -> None:
+    assert Calibration().of(3) == Calibration(prototypes=3)
+    assert Calibration().of(None) == Calibration().of(6000) == Calibration()
