@@ -15,9 +15,9 @@ _DIRECTIONS = 4
 class GradientHistograms(nn.Module):
     """Histograms of oriented gradients (Dalal and Triggs 2005), as few and as cheap as can be.
 
-    Of each pixel how much brighter the one to the right, to the left, below or above is, the
-    most of any channel; the mean of each direction over blocks of 3 x 3 cells of 4 x 4 pixels,
-    around every cell, what lies around the image being empty; the square root of that.
+    How much brightness is gained, and how much lost, from each pixel to the next one to the right
+    and below, the most of any channel; the mean of these four over blocks of 3 x 3 cells of 4 x 4
+    pixels, around every cell, what lies around the image being empty; the square root of that.
 
     Args:
         image_size: S, a multiple of the cells' side.
@@ -35,8 +35,8 @@ class GradientHistograms(nn.Module):
         """Return the histograms of each image as a row (B, 4 (S / 4)^2)."""
         right = functional.pad(x_BCSS[..., 1:] - x_BCSS[..., :-1], (0, 1))
         below = functional.pad(x_BCSS[..., 1:, :] - x_BCSS[..., :-1, :], (0, 0, 0, 1))
-        brighter = torch.stack([right, -right, below, -below], 1).relu().amax(2)
-        around = functional.pad(brighter, (CELL,) * 4)
+        changes = torch.stack([right, -right, below, -below], 1).relu().amax(2)
+        around = functional.pad(changes, (CELL,) * 4)
         cells = functional.adaptive_avg_pool2d(around, self._cells)
         blocks = functional.avg_pool2d(cells, kernel_size=3, stride=1)
         rows: Tensor = blocks.flatten(1).sqrt()

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 RecipeName = Literal["recommended", "paper"]
-"""``recommended``: the defaults, settled by measurement (docs/results.md, docs/lab-notes.md);
+"""``recommended``: the defaults, to which no other was better where it was measured
+(docs/results.md, docs/lab-notes.md);
 ``paper``: what the method's paper does, as closely as can be run"""
 
 

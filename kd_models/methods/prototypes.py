@@ -24,10 +24,11 @@ class Projection(Value):
     whitening: Annotated[float, Field(ge=0, le=1)] = 0.5
     """how far features are whitened; 1: every direction counts as much as it varies"""
     components: Count = 128
-    """principal components of the features that are kept, or all where there are fewer"""
+    """directions in which features vary most, or all where there are fewer; of the others only how
+    far along them an image lies counts"""
 
 
-class Calibration(Projection):
+class PrototypeSettings(Projection):
     """How prototypes are fitted. Not in the papers; settled in docs/lab-notes.md."""
 
     prototypes: Count = 64
@@ -42,22 +43,19 @@ class Calibration(Projection):
 class Prototypes(nn.Module):
     """Distance of features to the nearest of the centres of normal images' clusters.
 
-    Features are whitened in part before, and only the directions in which normal images vary most
-    are looked at.
+    Features are whitened in part before.
 
     Args:
-        blocks: sizes of groups of features, of which each counts as much as the others; F is
-            their sum.
-        calibration: how they are fitted.
+        blocks: sizes of groups of features, which are brought to one scale; F is their sum.
+        settings: how they are fitted.
     """
 
-    def __init__(self, blocks: Sequence[int], calibration: Calibration) -> None:
+    def __init__(self, blocks: Sequence[int], settings: PrototypeSettings) -> None:
         super().__init__()
         self._blocks = tuple(blocks)
-        components = min(calibration.components, sum(blocks))
-        self.whitening = Whitening(sum(blocks), components)
-        self.nearest = Neighbours(components, calibration.prototypes, neighbours=1)
-        self._calibration = calibration
+        self.whitening = Whitening(sum(blocks), min(settings.components, sum(blocks)))
+        self.nearest = Neighbours(self.whitening.out, settings.prototypes, neighbours=1)
+        self._settings = settings
 
     def forward(self, features_BF: Tensor) -> Tensor:
         """Return the distances (B,)."""
@@ -72,11 +70,11 @@ class Prototypes(nn.Module):
         """
         self.whitening.fit(
             features_NF,
-            shrinkage=self._calibration.shrinkage,
-            strength=self._calibration.whitening,
+            shrinkage=self._settings.shrinkage,
+            strength=self._settings.whitening,
             blocks=self._blocks,
         )
-        centres_MK = cluster_centres(self.whitening(features_NF), self._calibration.prototypes)
+        centres_MK = cluster_centres(self.whitening(features_NF), self._settings.prototypes)
         self.nearest.fit(centres_MK)
 
 

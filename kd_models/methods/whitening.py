@@ -24,17 +24,37 @@ class Whitening(nn.Module):
 
     Args:
         size: F.
-        components: K, of the directions in which normal images vary most; by default all.
+        components: K, how many directions are told apart, those in which normal images vary most;
+            by default all. Of the others one number is left, how far along them a row lies: it is
+            whitened as they are on average. So of images that lie in the K directions (as all do
+            where they are no more than K), distances to any row are what they are by all.
+
+    Attributes:
+        out: numbers in a whitened row, K + 1, or F where all directions are told apart.
     """
 
     def __init__(self, size: int, components: int | None = None) -> None:
         super().__init__()
+        kept = components or size
         self.mean = nn.Parameter(torch.zeros(size), requires_grad=False)
-        self.matrix = nn.Parameter(torch.eye(size, components or size), requires_grad=False)
+        self.matrix = nn.Parameter(torch.eye(size, kept), requires_grad=False)
+        self.out = kept
+        if kept < size:
+            self.out += 1
+            self.scale = nn.Parameter(torch.ones(size), requires_grad=False)
+            self.lengths = nn.Parameter(torch.ones(kept), requires_grad=False)
+            self.others = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def forward(self, features_BF: Tensor) -> Tensor:
-        """Return the whitened rows (B, K)."""
-        return (features_BF - self.mean) @ self.matrix
+        """Return the whitened rows (B, K + 1), or (B, F)."""
+        centred_BF = features_BF - self.mean
+        told_BK = centred_BF @ self.matrix
+        if self.out == told_BK.shape[1]:
+            return told_BK
+        # By Pythagoras. Rounding may leave less than nothing.
+        whole_B1 = (centred_BF * self.scale).square().sum(1, keepdim=True)
+        rest_B1 = whole_B1 - (told_BK * self.lengths).square().sum(1, keepdim=True)
+        return torch.cat([told_BK, rest_B1.clamp(min=0).sqrt() * self.others], 1)
 
     @torch.no_grad()
     def fit(
@@ -74,7 +94,12 @@ class Whitening(nn.Module):
         variance = covariance.diagonal().mean()
         covariance *= 1 - shrinkage
         covariance.diagonal().add_(shrinkage * variance)
-        variances, directions = torch.linalg.eigh(covariance)  # the largest come last
-        whole = directions * variances ** (-strength / 2) / scale[:, None]
+        variances, directions = (of.flip(-1) for of in torch.linalg.eigh(covariance))
+        kept = self.matrix.shape[1]
         self.mean.copy_(mean)
-        self.matrix.copy_(whole[:, -self.matrix.shape[1] :])
+        lengths = variances[:kept] ** (strength / 2)
+        self.matrix.copy_(directions[:, :kept] / lengths / scale[:, None])
+        if kept < len(variances):
+            self.scale.copy_(1 / scale)
+            self.lengths.copy_(lengths)
+            self.others.copy_(variances[kept:].mean() ** (-strength / 2))

@@ -9,7 +9,7 @@ from kd_models.data import DatasetRow
 from kd_models.methods.base import MethodSettings, Variant
 from kd_models.methods.fitted import IMAGE_SIZE
 from kd_models.methods.hog.step import HogDetector, HogStep
-from kd_models.methods.prototypes import Calibration, Projection
+from kd_models.methods.prototypes import Projection, PrototypeSettings
 from kd_models.values import Count
 
 
@@ -26,7 +26,7 @@ class HogSettings(MethodSettings):
     ) -> Iterator[Variant]:
         """Yield a variant for each number of prototypes."""
         for prototypes in self.prototypes:
-            asked = Calibration(prototypes=prototypes, **self.projection.model_dump())
-            detector = HogDetector(colours=dataset.channels, calibration=asked.of(images))
+            asked = PrototypeSettings(prototypes=prototypes, **self.projection.model_dump())
+            detector = HogDetector(colours=dataset.channels, fit=asked.of(images))
             step = HogStep(fitted=detector)
             yield Variant({"prototypes": prototypes}, IMAGE_SIZE, ((step, None),))

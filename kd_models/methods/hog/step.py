@@ -4,23 +4,23 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from kd_models.evaluation.scoring import Scorer
+from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.fitted import IMAGE_SIZE, FittedDetector, FittedNetwork, FittedStep
 from kd_models.methods.gradients import GradientHistograms
-from kd_models.methods.prototypes import Calibration, Prototypes
+from kd_models.methods.prototypes import Prototypes, PrototypeSettings
 
 
 class NearestGradients(FittedNetwork):
     """Distance of an image's gradient histograms to the nearest prototype.
 
     Args:
-        calibration: how the prototypes are fitted.
+        settings: how the prototypes are fitted.
     """
 
-    def __init__(self, calibration: Calibration) -> None:
+    def __init__(self, settings: PrototypeSettings) -> None:
         super().__init__()
         self.gradients = GradientHistograms(IMAGE_SIZE)
-        self.prototypes = Prototypes((self.gradients.size,), calibration)
+        self.prototypes = Prototypes((self.gradients.size,), settings)
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
         """Return the distances (B,)."""
@@ -29,18 +29,18 @@ class NearestGradients(FittedNetwork):
 
     def fit(self, images: Tensor) -> None:
         """Fit the prototypes to the images (N, C, S, S)."""
-        self.prototypes.fit(self.gradients(images))
+        self.prototypes.fit(in_batches(self.gradients, images, batch_of(images)))
 
 
 class HogDetector(FittedDetector):
     """Prototypes of gradient histograms."""
 
     method: Literal["hog"] = "hog"
-    calibration: Calibration
+    fit: PrototypeSettings
 
     def scorer(self) -> Scorer:
         """Return the scorer, still to be fitted or loaded."""
-        return Scorer(NearestGradients(self.calibration))
+        return Scorer(NearestGradients(self.fit))
 
 
 class HogStep(FittedStep):
@@ -52,4 +52,4 @@ class HogStep(FittedStep):
     @property
     def name(self) -> str:
         """Return the method and the number of prototypes."""
-        return f"hog {self.fitted.calibration.prototypes}"
+        return f"hog {self.fitted.fit.prototypes}"

@@ -10,7 +10,7 @@ from kd_models.methods.base import NetworkStates, PackContext
 from kd_models.methods.fitted import DETECTOR, CalibrationLearner, UnseededStep
 from kd_models.methods.pkdgan.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, GanDetector
-from kd_models.methods.prototypes import Calibration
+from kd_models.methods.prototypes import PrototypeSettings
 from kd_models.world import World
 
 
@@ -21,7 +21,7 @@ class CalibrationStep(UnseededStep):
     role: Literal["teacher", "student"]
     """whose generator it is"""
     network: NetworkConfig
-    calibration: Calibration
+    calibration: PrototypeSettings
 
     axis: ClassVar[str] = "score"
 

@@ -15,7 +15,7 @@ from kd_models.methods.base import Detector, StateDict
 from kd_models.methods.gradients import GradientHistograms
 from kd_models.methods.pkdgan.losses import Distance, per_image_distance
 from kd_models.methods.pkdgan.networks import IMAGE_SIZE, LATENT, NetworkConfig
-from kd_models.methods.prototypes import Calibration, Prototypes
+from kd_models.methods.prototypes import Prototypes, PrototypeSettings
 
 Score = Literal["paper", "calibrated"]
 
@@ -46,7 +46,7 @@ class CalibratedNetwork(nn.Module):
         calibration: how the prototypes are fitted.
     """
 
-    def __init__(self, config: NetworkConfig, calibration: Calibration) -> None:
+    def __init__(self, config: NetworkConfig, calibration: PrototypeSettings) -> None:
         super().__init__()
         encoder = config.generator().encoder
         # The latent is a linear map of the features before it: the smaller of the two is taken.
@@ -88,7 +88,7 @@ class GanDetector(Detector):
     network: NetworkConfig
     distance: Distance = "l2"
     """between latents, for the paper's score"""
-    calibration: Calibration | None = None
+    calibration: PrototypeSettings | None = None
     """of the calibrated score; None: the paper's score"""
 
     @property

@@ -23,7 +23,7 @@ from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.scores import Score
 from kd_models.methods.pkdgan.step import StepConfig
 from kd_models.methods.pkdgan.structures import TEACHER, Structure, Term, chain
-from kd_models.methods.prototypes import Calibration
+from kd_models.methods.prototypes import PrototypeSettings
 from kd_models.recipe import Recipe
 from kd_models.values import Value
 
@@ -43,8 +43,7 @@ def paper_widths(dataset: str) -> Widths:
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # Measured in docs/results.md: at the full rate the second step loses what the first won.
-        "recommended": {"second_step": {"lr": 0.0002}},
+        "recommended": {},
         # Section 4. At batch 1 only per-image statistics can be scored (docs/adr/0002).
         "paper": {
             "training": {"epochs": 500, "batch_size": 1, "lr": 0.002, "schedule": "constant"},
@@ -93,13 +92,14 @@ class PkdganSettings(MethodSettings):
     loss_weights: Annotated[tuple[LossWeights, ...], Field(min_length=1)] = (LossWeights(),)
     training: Recipe = Recipe()
     second_step: Recipe = Recipe()
-    """of the second step of P-KDGAN; what is not set here is as in ``training``"""
+    """of the second step of P-KDGAN; what is not set here is as in ``training``, but for the rate
+    by the recommended recipe: a tenth of it. At the full rate P-KDGAN-23 loses (docs/results.md)"""
     teacher: TeacherSettings = TeacherSettings()
     normalisation: Normalisation = "batch"
     distance: Distance = "l2"
     scores: Annotated[tuple[Score, ...], Field(min_length=1)] = ("paper", "calibrated")
     """how the trained networks score images; none of them trains anything again"""
-    calibration: Calibration = Calibration()
+    calibration: PrototypeSettings = PrototypeSettings()
     """how the calibrated score is fitted"""
 
     @model_validator(mode="before")
@@ -111,7 +111,11 @@ class PkdganSettings(MethodSettings):
             return raw
         training, teacher = raw.get("training", {}), raw.get("teacher", {})
         if isinstance(second := raw.get("second_step", {}), dict):
-            raw = {**raw, "second_step": {**training, **second}}
+            inherited = dict(training)
+            rate = inherited.get("lr", Recipe().lr)
+            if raw.get("recipe") != "paper" and isinstance(rate, int | float):
+                inherited["lr"] = rate / 10
+            raw = {**raw, "second_step": {**inherited, **second}}
         if isinstance(teacher, dict) and isinstance(own := teacher.get("training", {}), dict):
             raw = {**raw, "teacher": {**teacher, "training": {**training, **own}}}
         return raw

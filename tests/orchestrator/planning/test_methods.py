@@ -94,6 +94,15 @@ def test_a_baseline_is_the_same_stage_in_every_sweep() -> None:
     assert len(one.stages.keys() & other.stages.keys()) == 1
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"prototypes": [7]}, {"projection": {"components": 7}}, {"projection": {"whitening": 0.75}}],
+)
+def test_how_a_baseline_is_fitted_is_part_of_its_key(changed: dict[str, Any]) -> None:
+    one, other = planned(method="hog"), planned(method="hog", **changed)
+    assert not one.stages.keys() & other.stages.keys()
+
+
 def test_how_many_images_a_memory_holds_is_known_before() -> None:
     for images, memory in ((100, 100), (9999, 2000), (None, 2000)):
         plan = planned(images, **GAN, baselines=["knn"])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kd_models.data import DataError, dataset_row
 from kd_models.methods.pkdgan.settings import LossWeights
 from kd_models.methods.pkdgan.structures import CHAINS
+from kd_models.recipe import Recipe
 from orchestrator.planning.keys import canonical_json, sha256
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
@@ -52,6 +53,8 @@ def test_the_paper_in_numbers(paper: Plan) -> None:
     assert len(paper.packs()) == 21
     assert paper.epochs() == 630 * 500
     assert paper.epochs_without_sharing == 1260 * 500
+    recipe = Recipe(epochs=500, batch_size=1, lr=0.002, betas=(0.5, 0.999), schedule="constant")
+    assert {stage.recipe for stage in paper.stages.values()} == {recipe}
 
 
 def test_ten_teachers_serve_six_structures_and_three_weightings(plan_of: PlanOf) -> None:

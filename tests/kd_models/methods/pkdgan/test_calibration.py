@@ -13,7 +13,7 @@ from kd_models.methods.pkdgan.calibration import CalibrationStep
 from kd_models.methods.pkdgan.networks import NetworkConfig, Widths
 from kd_models.methods.pkdgan.scores import CalibratedNetwork
 from kd_models.methods.pkdgan.settings import PkdganSettings
-from kd_models.methods.prototypes import Calibration
+from kd_models.methods.prototypes import PrototypeSettings
 from kd_models.world import World
 
 STUDENT = NetworkConfig(channels=1, widths=(1, 2, 4))
@@ -25,7 +25,7 @@ def images(count: int, channels: int = 1) -> torch.Tensor:
 
 
 def calibration(config: NetworkConfig = STUDENT, **settings: float) -> CalibrationStep:
-    own = Calibration.model_validate({"prototypes": 20, **settings})
+    own = PrototypeSettings.model_validate({"prototypes": 20, **settings})
     return CalibrationStep(structure="kdgan-1", role="student", network=config, calibration=own)
 
 
@@ -64,7 +64,7 @@ def test_it_is_the_distance_to_the_nearest_prototype_in_whitened_features(streng
 def test_where_features_are_many_the_latent_is_taken() -> None:
     for widths, seen in (((8, 16, 64), 256), ((4, 8, 16), 256), ((1, 2, 4), 64)):
         config = NetworkConfig(channels=3, widths=widths)
-        network = CalibratedNetwork(config, Calibration())
+        network = CalibratedNetwork(config, PrototypeSettings())
         with torch.no_grad():
             assert network.features(images(2, 3)).shape == (2, seen + 256)
 
@@ -72,17 +72,17 @@ def test_where_features_are_many_the_latent_is_taken() -> None:
 @pytest.mark.parametrize(
     ("channels", "widths", "params", "flops"),
     [
-        # The encoder's features; of F numbers a mean, and a matrix for 128 components; 64
-        # prototypes of these; four directions that are pooled, as fvcore counts it. F is 320,
-        # 384 and 512, the latent instead of the features.
-        (1, (1, 2, 4), 190 + 129 * 320 + 8_192, 9_088 + 128 * 320 + 14_592),
-        (1, (2, 4, 8), 700 + 129 * 384 + 8_192, 26_368 + 128 * 384 + 14_592),
-        (3, (8, 16, 64), 843_408 // 3 + 129 * 512 + 8_192, 2_285_568 // 3 + 128 * 512 + 14_592),
+        # The encoder's features; of F numbers a mean, a scale and a matrix for 128 components, with
+        # a length of each and one of the rest; 64 prototypes of 129 numbers; four directions that
+        # are pooled, as fvcore counts it. F is 320, 384 and 512, of the latent not the features.
+        (1, (1, 2, 4), 190 + 130 * 320 + 8_385, 9_088 + 128 * 320 + 14_656),
+        (1, (2, 4, 8), 700 + 130 * 384 + 8_385, 26_368 + 128 * 384 + 14_656),
+        (3, (8, 16, 64), 843_408 // 3 + 130 * 512 + 8_385, 2_285_568 // 3 + 128 * 512 + 14_656),
     ],
 )
 def test_what_it_costs(channels: int, widths: Widths, params: int, flops: int) -> None:
     config = NetworkConfig(channels=channels, widths=widths)
-    network = CalibratedNetwork(config, Calibration())
+    network = CalibratedNetwork(config, PrototypeSettings())
     found = complexity(network, torch.zeros(1, channels, 32, 32))
     assert (found.params, found.flops) == (params, flops)
 

@@ -36,8 +36,14 @@ def test_the_papers_recipe_is_under_what_is_set() -> None:
 def test_the_recommended_recipe_is_the_default() -> None:
     settings = {"structures": ("alone",)}
     default = PkdganSettings.model_validate(settings)
-    assert (default.training.lr, default.second_step.lr) == (0.002, 0.0002)
     assert PkdganSettings.model_validate({**settings, "recipe": "recommended"}) == default
+
+
+@pytest.mark.parametrize("lr", [None, 0.002, 0.01])
+def test_the_second_step_has_a_tenth_of_the_rate(lr: float | None) -> None:
+    training = {} if lr is None else {"lr": lr}
+    own = PkdganSettings.model_validate({"structures": ("p-kdgan-23",), "training": training})
+    assert own.second_step == own.training.model_copy(update={"lr": own.training.lr / 10})
 
 
 def test_settings_as_they_were_resolved_are_resolved_to_themselves() -> None:
