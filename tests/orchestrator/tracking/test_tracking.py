@@ -153,7 +153,7 @@ def test_settings_are_parameters(logged: Any) -> None:
     expected = {
         "method": "pkdgan",
         "normal_class": "0",
-        "recipe.lr": "0.002",
+        "recipe.lr": "0.0002",  # a tenth of the first step's
         "recipe.betas": "0.5-0.999",
         "recipe.epochs": "2",
         "recipe.schedule": "cosine",
