@@ -113,6 +113,11 @@ class FittedStep(UnseededStep):
     fitted: SerializeAsAny[FittedDetector]
 
     @property
+    def name(self) -> str:
+        """Return the method and its detector's value on the method's axis."""
+        return f"{self.fitted.method} {getattr(self.fitted, self.axis)}"
+
+    @property
     def detector(self) -> FittedDetector:
         """Return the detector that is fitted."""
         return self.fitted

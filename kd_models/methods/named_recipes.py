@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 RecipeName = Literal["recommended", "paper"]
-"""``recommended``: the defaults, to which no other was better where it was measured
-(docs/results.md, docs/lab-notes.md);
+"""``recommended``: the defaults; what was tried beside them is in docs/lab-notes.md;
 ``paper``: what the method's paper does, as closely as can be run"""
 
 

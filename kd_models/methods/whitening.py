@@ -17,7 +17,7 @@ Shrinkage = Annotated[float, Field(gt=0, le=1)]
 
 
 class Whitening(nn.Module):
-    """A linear map after which normal images vary alike in every direction.
+    """A map after which normal images vary alike in every direction.
 
     Mean and matrix are parameters, since they have to be deployed and count as such, but no
     optimizer trains them.

@@ -38,6 +38,11 @@ class HogDetector(FittedDetector):
     method: Literal["hog"] = "hog"
     fit: PrototypeSettings
 
+    @property
+    def prototypes(self) -> int:
+        """Return how many there are."""
+        return self.fit.prototypes
+
     def scorer(self) -> Scorer:
         """Return the scorer, still to be fitted or loaded."""
         return Scorer(NearestGradients(self.fit))
@@ -48,8 +53,3 @@ class HogStep(FittedStep):
 
     axis: ClassVar[str] = "prototypes"
     fitted: HogDetector
-
-    @property
-    def name(self) -> str:
-        """Return the method and the number of prototypes."""
-        return f"hog {self.fitted.fit.prototypes}"

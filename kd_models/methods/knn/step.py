@@ -52,8 +52,3 @@ class KnnStep(FittedStep):
 
     axis: ClassVar[str] = "neighbours"
     fitted: KnnDetector
-
-    @property
-    def name(self) -> str:
-        """Return the method and the number of neighbours."""
-        return f"knn {self.fitted.neighbours}"

@@ -69,8 +69,3 @@ class PcaStep(FittedStep):
 
     axis: ClassVar[str] = "components"
     fitted: PcaDetector
-
-    @property
-    def name(self) -> str:
-        """Return the method and the number of components."""
-        return f"pca {self.fitted.components}"

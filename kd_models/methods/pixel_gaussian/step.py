@@ -44,8 +44,3 @@ class PixelGaussianStep(FittedStep):
 
     axis: ClassVar[str] = "side"
     fitted: PixelGaussianDetector
-
-    @property
-    def name(self) -> str:
-        """Return the method and the pooled image's side."""
-        return f"pixel-gaussian {self.fitted.side}"
