@@ -20,8 +20,8 @@ _PATIENCE_SECONDS = 5.0
 class BackgroundTracker:
     """Writes to MLflow in order, off the path of the trials.
 
-    A tracking server that goes away loses nothing: what it missed is logged when the same sweep
-    is run again.
+    A tracking server that goes away loses nothing: what it missed is logged at the end of the
+    sweep, or when the same sweep is run again.
 
     Args:
         tracker: what writes.
@@ -87,7 +87,7 @@ class BackgroundTracker:
         Returns:
             What could not be logged and why, each once.
         """
-        self._submit("", self._tracker.finish_sweep, results)
+        self._pending.append(self._thread.submit(self._finish_sweep, results))
         self._ending = True
         _, left = wait(self._pending, timeout=_PATIENCE_SECONDS)
         if left:
@@ -138,6 +138,16 @@ class BackgroundTracker:
     def _fail(self, stage: Stage) -> None:
         self._tracker.fail_stage(stage, *self._failed[stage.key])
         self._open.pop(stage.key, None)
+        self._errors.pop(stage.key, None)
+
+    def _finish_sweep(self, results: Sequence[CandidateResult]) -> None:
+        # What was away when a stage ended, MLflow or the place of its artifacts, may be back.
+        for key in [key for key in self._errors if key]:
+            if key in self._failed:
+                self._write(key, self._fail, self._plan.stages[key])
+            elif self._store.has(key):
+                self._write(key, self._finish, self._plan.stages[key])
+        self._write("", self._tracker.finish_sweep, results)
 
     def _submit(self, key: str, write: Callable[..., None], *arguments: object) -> None:
         self._pending.append(self._thread.submit(self._write, key, write, *arguments))

@@ -12,12 +12,18 @@ from orchestrator.tracking.background import BackgroundTracker
 
 
 class Recorder:
-    """Stands in for the tracker; its first call takes until the test lets it go."""
+    """Stands in for the tracker; its first call takes until the test lets it go.
 
-    def __init__(self, *failing: str, answering: bool = True) -> None:
+    Args:
+        failing: names of calls that fail.
+        times: how many of them fail before all succeed.
+        answering: whether the tracking server answers.
+    """
+
+    def __init__(self, *failing: str, times: int = 1000, answering: bool = True) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.free = threading.Event()
-        self._failing, self._answering = failing, answering
+        self._failing, self._answering, self._times = failing, answering, times
 
     @property
     def names(self) -> list[str]:
@@ -33,7 +39,8 @@ class Recorder:
         def call(*arguments: Any) -> None:
             self.free.wait(10)
             self.calls.append((name, *arguments))
-            if name in self._failing:
+            if name in self._failing and self._times:
+                self._times -= 1
                 raise ConnectionError(name)
 
         return call
@@ -107,17 +114,33 @@ def test_an_interrupted_sweep_still_logs_what_waited_to_be_logged_of_ended_stage
 
 
 def test_a_write_that_failed_and_was_made_up_for_is_no_problem(trained: Any) -> None:
-    plan: Plan = trained.plan
-    first, second, _ = plan.stages.values()
+    stage = next(iter(trained.plan.stages.values()))
     tracker = Recorder("log_epochs")
     tracker.free.set()
-    log = BackgroundTracker(tracker, plan, trained.store)  # type: ignore[arg-type]
-    for stage in (first, second):
-        log.reopen(stage)
-        log.epochs(stage, [{"epoch": 1}])
-    log.finish(first)
-    assert log.finish_sweep([], nobody) == ("ConnectionError: log_epochs",)  # of the second alone
-    assert tracker.names.count("log_epochs") == 2
+    log = BackgroundTracker(tracker, trained.plan, trained.store)  # type: ignore[arg-type]
+    log.reopen(stage)
+    log.epochs(stage, [{"epoch": 1}])
+    log.finish(stage)
+    assert log.finish_sweep([], nobody) == ()
+    assert tracker.names == ["reopen", "log_epochs", "finish_stage", "finish_sweep"]
+
+
+@pytest.mark.parametrize("end", ["finish_stage", "fail_stage"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_could_not_be_logged_is_tried_once_more_at_the_end(
+    trained: Any, end: str, times: int
+) -> None:
+    first, second, _ = trained.plan.stages.values()
+    tracker = Recorder(end, times=times)
+    tracker.free.set()
+    log = BackgroundTracker(tracker, trained.plan, trained.store)  # type: ignore[arg-type]
+    if end == "finish_stage":
+        log.finish(first)
+    else:
+        log.fail(first, "failed", "a reason")
+    log.epochs(second, [{"epoch": 1}])
+    assert log.finish_sweep([], nobody) == (() if times == 1 else (f"ConnectionError: {end}",))
+    assert tracker.names == [end, "log_epochs", end, "finish_sweep"]
 
 
 @pytest.mark.parametrize("end", ["finish", "interrupt"])
