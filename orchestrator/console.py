@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from kd_models.names import harmless
+from kd_score.names import harmless
 
 PLAIN_WIDTH = 1000
 """Columns where there is no terminal to ask: tables take what they need, and lose nothing."""

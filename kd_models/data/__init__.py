@@ -10,19 +10,10 @@ from kd_models.data.mask_files import MaskFiles
 from kd_models.data.one_class import OneClassData, check_learnable, one_class
 from kd_models.data.options import LoadOptions
 from kd_models.data.preprocess import to_model_input, to_model_masks
-from kd_models.data.read_image import (
-    FULL_DEPTH,
-    MAX_MEGAPIXELS,
-    RawImage,
-    highest,
-    read_image,
-    read_raw,
-)
+from kd_models.data.read_image import as_tensor, read_image
 
 __all__ = [
     "DATASETS",
-    "FULL_DEPTH",
-    "MAX_MEGAPIXELS",
     "DataError",
     "DatasetMissing",
     "DatasetRow",
@@ -32,19 +23,17 @@ __all__ = [
     "LoadOptions",
     "MaskFiles",
     "OneClassData",
-    "RawImage",
     "Split",
     "UnreadableImage",
+    "as_tensor",
     "check_learnable",
     "convert_ahead",
     "dataset_row",
     "deep_images",
-    "highest",
     "image_paths",
     "load",
     "one_class",
     "read_image",
-    "read_raw",
     "resolve_class",
     "to_model_input",
     "to_model_masks",

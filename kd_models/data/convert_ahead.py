@@ -16,8 +16,8 @@ from kd_models.data.image_set import Images, ImageSet
 from kd_models.data.mask_files import MaskFiles
 from kd_models.data.one_class import check_task
 from kd_models.data.preprocess import to_model_input, to_model_masks
-from kd_models.names import printable
 from kd_models.threads import told
+from kd_score.names import printable
 
 Keep = Callable[[NDArray[Any]], Fetch]
 

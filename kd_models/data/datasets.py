@@ -16,7 +16,7 @@ from kd_models.data.image_set import DatasetRow, Splits
 from kd_models.data.mvtec import CATEGORIES, find_categories, load_categories, load_mvtec
 from kd_models.data.options import LoadOptions
 from kd_models.data.torchvision_sets import load_cifar10, load_stl10, load_svhn
-from kd_models.names import original, printable
+from kd_score.names import original, printable
 
 _FOLDER = "folder:"
 _MVTEC = "mvtec:"

@@ -1,12 +1,8 @@
 """Errors of datasets, in words for the person who can correct them."""
 
+from kd_score.errors import DataError, UnreadableImage
 
-class DataError(ValueError):
-    """A dataset, class or image cannot be used; the message names it and what was expected."""
-
-
-class UnreadableImage(DataError):
-    """A file is no image that Pillow can decode; the message names the file."""
+__all__ = ["DataError", "DatasetMissing", "UnreadableImage"]
 
 
 class DatasetMissing(DataError):

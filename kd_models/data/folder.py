@@ -15,7 +15,7 @@ from kd_models.data.image_files import (
 )
 from kd_models.data.image_set import Split, Splits
 from kd_models.data.options import LoadOptions
-from kd_models.names import shown
+from kd_score.names import shown
 
 _PARTS = ("train/normal", "test/normal", "test/novel")
 _TREE = """\

@@ -11,19 +11,18 @@ from torch import Tensor
 
 from kd_models.data.errors import DataError, UnreadableImage
 from kd_models.data.options import LoadOptions
-from kd_models.data.read_image import (
-    MEMORY,
+from kd_models.data.read_image import MEMORY, as_tensor, bytes_of
+from kd_models.threads import cores, in_threads, told
+from kd_score.names import printable, shown
+from kd_score.read_image import (
     SUFFIXES,
     Levels,
-    bytes_of,
     decode,
     depth_in_use,
     highest,
     read_bytes,
     size_of,
 )
-from kd_models.names import printable, shown
-from kd_models.threads import cores, in_threads, told
 
 T = TypeVar("T")
 
@@ -76,7 +75,7 @@ class ImageFiles(Sequence[Tensor]):
             return ImageFiles(self._root, self.files[index])
         file = self.files[index]
         raw = decode(unchanged_bytes(self._root, file), self._root / file.name)
-        return raw.to_tensor(file.depth)
+        return as_tensor(raw.in_8_bits(file.depth))
 
     def take(self, indices: Sequence[int]) -> "ImageFiles":
         """Return the images at ``indices``, in that order, not decoded yet."""

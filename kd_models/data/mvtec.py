@@ -24,7 +24,7 @@ from kd_models.data.image_set import Split, Splits
 from kd_models.data.mask_files import MaskFiles, MaskSource
 from kd_models.data.options import LoadOptions
 from kd_models.data.read_image import decode_mask
-from kd_models.names import printable, shown
+from kd_score.names import printable, shown
 
 _NAMES = (
     "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush"

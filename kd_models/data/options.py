@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from kd_models.data.read_image import MAX_MEGAPIXELS
+from kd_score.read_image import MAX_MEGAPIXELS
 
 Unreadable = Literal["stop", "skip"]
 """Whether a file that cannot be read stops the loading, or is skipped and noted."""

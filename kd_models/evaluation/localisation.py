@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kd_models.evaluation.metrics import auroc
 from kd_models.evaluation.scoring import Scorer, batch_of
-from kd_models.names import printable
 from kd_models.world import World
+from kd_score.names import printable
 
 SIGMA, OPENING = 4.0, 3
 """the Gaussian's deviation, the opening's width: pixels at 128 x 128, scaled with the image"""

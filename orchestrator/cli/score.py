@@ -12,24 +12,22 @@ from rich.console import Console
 from torch import Tensor
 
 from kd_models.data import (
-    FULL_DEPTH,
-    MAX_MEGAPIXELS,
     DataError,
     ImageFiles,
     LoadOptions,
     UnreadableImage,
+    as_tensor,
     deep_images,
-    highest,
     image_paths,
     load,
     one_class,
-    read_raw,
     to_model_input,
 )
 from kd_models.evaluation.localisation import heat_maps, localisation_metrics
 from kd_models.evaluation.metrics import auroc, rates
-from kd_models.names import printable, shortened, shown
 from kd_models.package import Package
+from kd_score.names import printable, shortened, shown
+from kd_score.read_image import FULL_DEPTH, MAX_MEGAPIXELS, highest, read_raw
 from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond
 from orchestrator.console import Say
 from orchestrator.planning.bucket_data import local_name
@@ -121,7 +119,7 @@ def _score_files(
             above.append(str(file))
         readable.append(str(file))
         # One at a time: photographs are large, and what the networks take of them is small.
-        image = raw.to_tensor(prepared.depth)
+        image = as_tensor(raw.in_8_bits(prepared.depth))
         inputs.append(
             to_model_input([image], image_size=prepared.image_size, channels=prepared.channels)
         )

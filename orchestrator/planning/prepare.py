@@ -20,8 +20,8 @@ from kd_models.data import (
 )
 from kd_models.methods.base import PretrainedWeights, WeightsMissing
 from kd_models.methods.registry import method_of
-from kd_models.names import printable
 from kd_models.training.epochs import DataTooSmall, batches_per_epoch
+from kd_score.names import printable
 from orchestrator.console import Say
 from orchestrator.planning.bucket_data import local_name
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan

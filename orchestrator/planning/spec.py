@@ -16,12 +16,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticOmit
 
-from kd_models.data import MAX_MEGAPIXELS, dataset_row
+from kd_models.data import dataset_row
 from kd_models.evaluation.protocol import EvaluationProtocol
 from kd_models.methods.base import MethodSettings
 from kd_models.methods.registry import method_of, methods
-from kd_models.names import encodable, printable
 from kd_models.values import Count, Value, look_up, nearest
+from kd_score.names import encodable, printable
+from kd_score.read_image import MAX_MEGAPIXELS
 from orchestrator.errors import UserError
 from orchestrator.planning.bucket_data import is_in_bucket
 from orchestrator.planning.storage import StorageSpec

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from kd_models.methods.base import Step
-from kd_models.names import together
 from kd_models.recipe import Recipe
+from kd_score.names import together
 from orchestrator.planning.configuration import Configuration, Task, Telling
 from orchestrator.planning.keys import SCHEMA, Encoded, canonical_json, sha256
 

@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from kd_models.names import encodable
 from kd_models.values import Value
+from kd_score.names import encodable
 
 
 def is_lost_with_the_job(path: Path) -> bool:

@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 from kd_models.methods.base import MethodSettings
 from kd_models.methods.registry import method_of, methods
-from kd_models.names import shown
 from kd_models.values import nearest
+from kd_score.names import shown
 from orchestrator.planning.spec import (
     SETTINGS,
     MethodSpec,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kd_models.evaluation.localisation import Shown
 from kd_models.evaluation.metrics import auroc, roc_curve
-from kd_models.names import shortened, together
+from kd_score.names import shortened, together
 from orchestrator.reporting.comparison import Compared
 from orchestrator.reporting.fonts import draw_names
 from orchestrator.reporting.results import StageResult

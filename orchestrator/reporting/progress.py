@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kd_models.names import together
+from kd_score.names import together
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.stage import Stage
 

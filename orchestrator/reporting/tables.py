@@ -10,8 +10,8 @@ from rich.text import Text
 
 from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.metrics import Evaluation
-from kd_models.names import together
 from kd_models.values import short_text
+from kd_score.names import together
 from orchestrator.console import PLAIN_WIDTH, console
 from orchestrator.planning.stage import Candidate, telling
 from orchestrator.reporting.comparison import Compared, Standing

@@ -19,9 +19,9 @@ from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 from safetensors.torch import save_file
 
 from kd_models.methods.base import PretrainedWeights
-from kd_models.names import encodable, shortened, together
 from kd_models.package import Package
 from kd_models.values import short_text
+from kd_score.names import encodable, shortened, together
 from orchestrator.packaging import package_of
 from orchestrator.planning.keys import Encoded
 from orchestrator.planning.plan import Plan

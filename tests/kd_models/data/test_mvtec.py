@@ -31,7 +31,7 @@ from kd_models.data import (
 from kd_models.data.image_files import ImageFile
 from kd_models.data.read_image import decode_mask
 from kd_models.evaluation.protocol import holdout_split
-from kd_models.names import printable
+from kd_score.names import printable
 
 HEIGHT, WIDTH = 20, 24
 # Kinds of defect and their counts; "bent" is in two categories, at the same place in both.

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from kd_models.data import UnreadableImage, read_image, read_raw
-from kd_models.data.read_image import DEPTHS, RawImage, bytes_of, decode_mask, depth_in_use
+from kd_models.data import UnreadableImage, read_image
+from kd_models.data.read_image import bytes_of, decode_mask
+from kd_score.read_image import DEPTHS, RawImage, depth_in_use, read_raw
 
 Pixels = Callable[..., np.ndarray]
 
@@ -216,7 +217,7 @@ def test_every_value_of_16_bits_becomes_the_nearest_of_8(depth: int) -> None:
     values = np.tile(np.arange(65536, dtype=np.uint16), 2).reshape(512, 256)
     # In whole numbers: none lies in the middle between two.
     expected = ((values.astype(int) * 510 + most) // (2 * most)).clip(0, 255)
-    assert np.array_equal(RawImage(values).to_tensor(depth)[0].numpy(), expected)
+    assert np.array_equal(RawImage(values).in_8_bits(depth), expected)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -228,8 +229,8 @@ def test_what_shines_through_becomes_the_nearest_of_8_bits(depth: int) -> None:
     whole = most * 65535
     mixed = values.astype(int) * share + most * (65535 - share)
     expected = ((mixed * 510 + whole) // (2 * whole)).clip(0, 255)
-    result = RawImage(values, opacity).to_tensor(depth)
-    assert np.array_equal(result.permute(1, 2, 0).numpy(), expected)
+    result = RawImage(values, opacity).in_8_bits(depth)
+    assert np.array_equal(result, expected)
 
 
 @pytest.mark.parametrize("samples", [3, 4])
@@ -239,7 +240,7 @@ def test_16_bits_take_no_more_memory_than_is_held_for_them(tmp_path: Path, sampl
     try:
         raw = read_raw(tmp_path / "x.png")
         assert raw.levels.deep
-        raw.to_tensor(12)
+        raw.in_8_bits(12)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

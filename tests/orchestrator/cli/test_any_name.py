@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kd_models.names import original
 from kd_models.package import Package
+from kd_score.names import original
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.registry import Limits, choose, fetch, finished_candidates, register
 

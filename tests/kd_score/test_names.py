@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kd_models.names import encodable, original, printable, shortened, together
+from kd_score.names import encodable, original, printable, shortened, together
 
 FILE_NAMES = st.binary(min_size=1, max_size=40).map(os.fsdecode)
 """any bytes: what a file system may hold"""
