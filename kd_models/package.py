@@ -16,17 +16,10 @@ from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import Detector, PretrainedWeights, StateDict
 from kd_models.methods.registry import AnyDetector
 from kd_models.values import Value, short_text
+from kd_score.detector import CONFIG, check_sums, write_sums
+from kd_score.errors import PackageError
 
-WEIGHTS, TEACHER, CONFIG, CARD = (
-    "weights.safetensors",
-    "teacher.safetensors",
-    "config.json",
-    "README.md",
-)
-
-
-class PackageError(ValueError):
-    """The folder is not a student's package, or is damaged."""
+WEIGHTS, TEACHER, CARD = "model.safetensors", "teacher.safetensors", "README.md"
 
 
 class Preprocessing(Value):
@@ -62,6 +55,28 @@ class Measured(Value):
     student_latency_ms: float
 
 
+class ExportedModel(Value):
+    """A file that scores images without PyTorch, and how it compares with PyTorch."""
+
+    size: int
+    """bytes"""
+    threshold: float
+    """a score of this model at or above it is called novel"""
+    auroc: float
+    val_auroc: float
+    test_auroc: float
+    difference: float
+    """the largest difference to PyTorch's score of a test image, as a share of the largest score"""
+
+
+class Exports(Value):
+    """The exported models of a package, by file name."""
+
+    models: Mapping[str, ExportedModel]
+    left_out: Mapping[str, str] = {}
+    """why there is no such file"""
+
+
 class PackageConfig(Value):
     """Everything in a package but the weights."""
 
@@ -78,6 +93,8 @@ class PackageConfig(Value):
     threshold: float
     """a score at or above it is called novel"""
     measured: Measured
+    exports: Exports | None = None
+    """None where the student was not chosen yet: what is chosen is exported"""
 
 
 @dataclass(frozen=True)
@@ -106,13 +123,19 @@ class Package:
         return in_batches(self.scorer(), images, batch_of(images))
 
     def save(self, folder: Path) -> None:
-        """Write weights, config and model card into ``folder``."""
+        """Write weights, config, model card and checksums into ``folder``.
+
+        The models that the config names are expected there.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         _save(self.weights, folder / WEIGHTS)
         if self.teacher is not None:
             _save(self.teacher, folder / TEACHER)
         (folder / CONFIG).write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(model_card(self.config), encoding="utf-8")
+        models = self.config.exports.models if self.config.exports else {}
+        with_teacher = [TEACHER] if self.teacher is not None else []
+        write_sums(folder, [WEIGHTS, CONFIG, CARD, *with_teacher, *models])
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -121,11 +144,7 @@ class Package:
         Raises:
             PackageError: a file is missing or damaged; the message names it.
         """
-        for name in (CONFIG, WEIGHTS):
-            if not (folder / name).is_file():
-                raise PackageError(
-                    f"{folder} is no student's package: {name} is missing; kd download makes one"
-                )
+        check_sums(folder)
         try:
             config = PackageConfig.model_validate_json((folder / CONFIG).read_bytes())
             teacher = load_file(folder / TEACHER) if (folder / TEACHER).is_file() else None

@@ -23,13 +23,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from kd_score.errors import UnreadableImage
 from kd_score.names import shown
 
-_FORMATS = (
-    "png apng jpg jpeg jpe jfif bmp dib gif tif tiff webp avif jp2 j2k jpx pbm pgm ppm pnm"
-    " pcx qoi ras sgi tga"
-)
-SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
-"""File suffixes, in lower case, by which a folder dataset knows its images."""
-
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits a sample that cameras have."""
 FULL_DEPTH = DEPTHS[-1]

@@ -3,7 +3,7 @@
 from kd_models.data.convert_ahead import convert_ahead
 from kd_models.data.datasets import DATASETS, dataset_row, resolve_class
 from kd_models.data.errors import DataError, DatasetMissing, UnreadableImage
-from kd_models.data.image_files import ImageFiles, deep_images, image_paths
+from kd_models.data.image_files import ImageFiles, deep_images
 from kd_models.data.image_set import DatasetRow, Images, ImageSet, Split
 from kd_models.data.load import load
 from kd_models.data.mask_files import MaskFiles
@@ -30,7 +30,6 @@ __all__ = [
     "convert_ahead",
     "dataset_row",
     "deep_images",
-    "image_paths",
     "load",
     "one_class",
     "read_image",

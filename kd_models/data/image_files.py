@@ -1,8 +1,7 @@
 """Images kept as files: found and checked once, decoded each time they are asked for."""
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, overload
@@ -13,9 +12,9 @@ from kd_models.data.errors import DataError, UnreadableImage
 from kd_models.data.options import LoadOptions
 from kd_models.data.read_image import MEMORY, as_tensor, bytes_of
 from kd_models.threads import cores, in_threads, told
+from kd_score.image_paths import image_paths
 from kd_score.names import printable, shown
 from kd_score.read_image import (
-    SUFFIXES,
     Levels,
     decode,
     depth_in_use,
@@ -93,25 +92,6 @@ def unchanged_bytes(root: Path, file: ImageFile) -> bytes:
     if hashlib.sha256(content).digest() != file.sha256:
         raise DataError(f"{shown(path)} changed while it was in use; load the dataset again")
     return content
-
-
-def image_paths(folder: Path) -> Iterator[Path]:
-    """Yield every image file below ``folder``, as the loaders find them, in no order.
-
-    Hidden files and folders and files without an image suffix are left out.
-    """
-    seen: set[str] = set()
-    # Links are followed, since data often lies elsewhere; ``seen`` stops links that point back up.
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(parent, name)
 
 
 def image_names(root: Path, part: str) -> list[str]:

@@ -19,7 +19,7 @@ Shrinkage = Annotated[float, Field(gt=0, le=1)]
 class Whitening(nn.Module):
     """A map after which normal images vary alike in every direction.
 
-    Mean and matrix are parameters, since they have to be deployed and count as such, but no
+    What is fitted are parameters, since they have to be deployed and count as such, but no
     optimizer trains them.
 
     Args:
@@ -37,22 +37,23 @@ class Whitening(nn.Module):
         super().__init__()
         kept = components or size
         self.mean = nn.Parameter(torch.zeros(size), requires_grad=False)
-        self.matrix = nn.Parameter(torch.eye(size, kept), requires_grad=False)
+        # Apart from the directions, so that both can be rounded to 8 bits.
+        self.scale = nn.Parameter(torch.ones(size), requires_grad=False)
+        self.directions = nn.Parameter(torch.eye(size, kept), requires_grad=False)
         self.out = kept
         if kept < size:
             self.out += 1
-            self.scale = nn.Parameter(torch.ones(size), requires_grad=False)
             self.lengths = nn.Parameter(torch.ones(kept), requires_grad=False)
             self.others = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def forward(self, features_BF: Tensor) -> Tensor:
         """Return the whitened rows (B, K + 1), or (B, F)."""
-        centred_BF = features_BF - self.mean
-        told_BK = centred_BF @ self.matrix
+        scaled_BF = (features_BF - self.mean) * self.scale
+        told_BK = scaled_BF @ self.directions
         if self.out == told_BK.shape[1]:
             return told_BK
         # By Pythagoras. Rounding may leave less than nothing.
-        whole_B1 = (centred_BF * self.scale).square().sum(1, keepdim=True)
+        whole_B1 = scaled_BF.square().sum(1, keepdim=True)
         rest_B1 = whole_B1 - (told_BK * self.lengths).square().sum(1, keepdim=True)
         return torch.cat([told_BK, rest_B1.clamp(min=0).sqrt() * self.others], 1)
 
@@ -65,7 +66,7 @@ class Whitening(nn.Module):
         strength: float = 1.0,
         blocks: Sequence[int] | None = None,
     ) -> None:
-        """Fit mean and matrix in double precision.
+        """Fit mean, scale and directions in double precision.
 
         Args:
             features_NF: of normal images.
@@ -95,11 +96,11 @@ class Whitening(nn.Module):
         covariance *= 1 - shrinkage
         covariance.diagonal().add_(shrinkage * variance)
         variances, directions = (of.flip(-1) for of in torch.linalg.eigh(covariance))
-        kept = self.matrix.shape[1]
+        kept = self.directions.shape[1]
         self.mean.copy_(mean)
+        self.scale.copy_(1 / scale)
         lengths = variances[:kept] ** (strength / 2)
-        self.matrix.copy_(directions[:, :kept] / lengths / scale[:, None])
+        self.directions.copy_(directions[:, :kept] / lengths)
         if kept < len(variances):
-            self.scale.copy_(1 / scale)
             self.lengths.copy_(lengths)
             self.others.copy_(variances[kept:].mean() ** (-strength / 2))

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from kd_models.data import DataError
 from kd_models.methods.base import WeightsError
 from kd_models.methods.registry import MethodError
-from kd_models.package import PackageError
+from kd_score.errors import PackageError
 from orchestrator.console import PLAIN_WIDTH, Say, console
 from orchestrator.errors import UserError
 

@@ -18,7 +18,6 @@ from kd_models.data import (
     UnreadableImage,
     as_tensor,
     deep_images,
-    image_paths,
     load,
     one_class,
     to_model_input,
@@ -26,6 +25,7 @@ from kd_models.data import (
 from kd_models.evaluation.localisation import heat_maps, localisation_metrics
 from kd_models.evaluation.metrics import auroc, rates
 from kd_models.package import Package
+from kd_score.image_paths import image_paths
 from kd_score.names import printable, shortened, shown
 from kd_score.read_image import FULL_DEPTH, MAX_MEGAPIXELS, highest, read_raw
 from orchestrator.cli.answers import Answer, DebugFlag, JsonFlag, respond

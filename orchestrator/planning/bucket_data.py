@@ -11,10 +11,9 @@ from typing import Any
 from filelock import FileLock
 
 from kd_models.data import DataError
-from kd_models.data.image_files import image_paths
 from kd_models.threads import in_threads, told
+from kd_score.image_paths import SUFFIXES, image_paths
 from kd_score.names import printable
-from kd_score.read_image import SUFFIXES
 from orchestrator.console import Say
 from orchestrator.planning.storage import S3Access, StorageSpec
 from orchestrator.s3_client import AT_ONCE, s3_client

@@ -12,8 +12,9 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from kd_models.package import CONFIG, TEACHER, Package, PackageConfig
+from kd_models.package import TEACHER, Package, PackageConfig
 from kd_models.values import nearest
+from kd_score.detector import CONFIG
 from orchestrator.errors import UserError
 from orchestrator.planning.keys import sha256
 from orchestrator.tracking.client import PACKAGE, check_artifacts, lock_of, teacher_artifact

@@ -183,11 +183,11 @@ def test_a_students_way_from_the_job_to_the_download(cluster: Cluster) -> None:
     cluster.check_runs("whole", stages=3)
     assert len(list(cluster.objects.names("store/stages/"))) == 3
     everything = open_objects(f"s3://{BUCKET}")
-    assert any(name.endswith("weights.safetensors") for name in everything.names("mlflow/"))
+    assert any(name.endswith("model.safetensors") for name in everything.names("mlflow/"))
     chosen = cluster.kd("choose", "whole")
     (champion,) = chosen["champions"]
     answer = cluster.kd("download", champion["model"], str(cluster.folder / "package"))
-    assert answer["files"] == ["README.md", "config.json", "weights.safetensors"]
+    assert answer["files"] == ["README.md", "config.json", "model.safetensors"]
 
 
 @pytest.mark.timeout(600 * ROUNDS)

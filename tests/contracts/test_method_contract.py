@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,11 +19,13 @@ import yaml
 import kd_models
 import orchestrator
 from kd_models.data import dataset_row
+from kd_models.export.onnx_model import program_of, to_onnx
 from kd_models.methods import registry
 from kd_models.methods.base import Method, PackContext, PretrainedWeights, Step, Variant
 from kd_models.methods.registry import MethodError, method_of, methods
 from kd_models.values import Value
 from kd_models.world import World
+from kd_score.detector import run, session
 from orchestrator.planning.plan import DatasetFacts, make_plan
 from orchestrator.planning.spec import SpecError, SweepSpec
 from orchestrator.planning.sweep_file import method_settings
@@ -74,6 +77,31 @@ def test_a_learner_from_its_own_weights_scores_alike(
         deployed.load(networks[step.scored], weights.state if weights else None)
         with torch.no_grad():
             torch.testing.assert_close(deployed.eval()(x), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_detector_scores_alike_without_pytorch(
+    steps: list[Step], weights: PretrainedWeights | None
+) -> None:
+    made = set()
+    for step in steps:
+        detector, state = step.detector, weights.state if weights else None
+        if detector in made:
+            continue
+        made.add(detector)
+        learner = step.learner(0, PackContext(state if step.pretrained_sha256 else None))
+        x = images_for(step)
+        if not learner.objectives():
+            learner.fit(x, World())
+        learner.calibrate(x, World())
+        x = -x  # images that it was not fitted to
+        scorer = detector.scorer()
+        scorer.load(learner.trained[step.scored].state_dict(), state)
+        model = to_onnx(program_of(scorer.eval(), channels=detector.channels, image_size=32))
+        with torch.no_grad():
+            expected = scorer(x).numpy()
+        for size in (1, 4, 6):
+            found = run(session(model), ((x[:size] + 1) * 127.5).numpy())
+            assert np.abs(found - expected[:size]).max() <= 1e-4 * np.abs(expected).max()
 
 
 def test_a_seed_decides_the_initial_weights(

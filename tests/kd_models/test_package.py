@@ -13,17 +13,17 @@ from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.methods.pkdgan.step import GanLearner
 from kd_models.package import (
     CARD,
-    CONFIG,
     WEIGHTS,
     Package,
     PackageConfig,
-    PackageError,
     Preprocessing,
     model_card,
 )
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
 from kd_models.world import World
+from kd_score.detector import CONFIG, SUMS, write_sums
+from kd_score.errors import PackageError
 
 DrawImages = Callable[..., Tensor]
 
@@ -76,6 +76,12 @@ def folder(package: Package, tmp_path: Path) -> Path:
 def rewrite(folder: Path, **changes: object) -> None:
     stored = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(stored | changes))
+    sum_up(folder)
+
+
+def sum_up(folder: Path) -> None:
+    """Let the checksums be those of the files, whatever these are."""
+    write_sums(folder, [path.name for path in folder.iterdir() if path.name != SUMS])
 
 
 def test_a_loaded_package_is_the_saved_one(
@@ -122,8 +128,8 @@ def test_per_image_normalisation_travels_too(
     assert torch.equal(Package.load(tmp_path).score(images), learner.score(images, World()))
 
 
-def test_three_files_are_written_and_written_over(package: Package, folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == sorted([WEIGHTS, CONFIG, CARD])
+def test_files_are_written_and_written_over(package: Package, folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == sorted([WEIGHTS, CONFIG, CARD, SUMS])
     Package(config(seed=4), package.weights).save(folder)
     assert Package.load(folder).config.seed == 4
 
@@ -136,7 +142,7 @@ def test_a_missing_config_is_named(folder: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="nowhere is no student's package"):
+    with pytest.raises(PackageError, match="nowhere is no detector's package"):
         Package.load(tmp_path / "nowhere")
 
 
@@ -145,6 +151,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 )
 def test_a_garbage_config_is_damage(folder: Path, content: bytes) -> None:
     (folder / CONFIG).write_bytes(content)
+    sum_up(folder)
     with pytest.raises(PackageError, match="is damaged") as error:
         Package.load(folder)
     assert str(folder) in str(error.value)
@@ -176,6 +183,7 @@ def test_a_config_s_bad_setting_is_named(
 def test_truncated_weights_are_damage(folder: Path, keep: int) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[:keep])
+    sum_up(folder)
     with pytest.raises(PackageError, match="is damaged") as error:
         Package.load(folder)
     assert str(folder) in str(error.value)
@@ -202,6 +210,7 @@ def test_a_tensor_too_few_is_damage(folder: Path) -> None:
     weights = load_file(folder / WEIGHTS)
     weights.pop("decoder.layers.0.weight")
     save_file(weights, folder / WEIGHTS)
+    sum_up(folder)
     with pytest.raises(PackageError, match=r"decoder\.layers\.0\.weight"):
         Package.load(folder)
 
@@ -230,6 +239,15 @@ def test_the_model_card_says_where_the_rates_were_measured(protocol: str, where:
 
 def test_missing_weights_are_named(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
-    with pytest.raises(PackageError, match=r"weights\.safetensors is missing") as error:
+    with pytest.raises(PackageError, match=r"model\.safetensors is missing") as error:
         Package.load(folder)
     assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD])
+def test_a_changed_file_is_refused_by_name(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[-2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(PackageError, match=f"{name} was changed or is damaged"):
+        Package.load(folder)

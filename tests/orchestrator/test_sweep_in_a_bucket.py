@@ -92,7 +92,7 @@ def test_a_sweep_leaves_nothing_on_the_disk_that_another_machine_needs(
     assert {path.name for path in package.iterdir()} == {
         "README.md",
         "config.json",
-        "weights.safetensors",
+        "model.safetensors",
     }
 
 

@@ -49,7 +49,7 @@ def test_images_that_are_alike_are_no_matter() -> None:
 def test_of_other_directions_only_how_far_counts() -> None:
     network = Prototypes((6,), PrototypeSettings(components=3, prototypes=4, shrinkage=1e-4))
     network.fit(rows())
-    assert network.whitening.matrix.shape == (6, 3)
+    assert network.whitening.directions.shape == (6, 3)
     directions = torch.linalg.svd(rows().double() - rows().double().mean(0)).Vh.float()
     away = [network(rows() + 5 * directions[place]) for place in (3, 4, 5)]
     torch.testing.assert_close(away[0].mean(), away[1].mean(), rtol=0.02, atol=0)
@@ -71,7 +71,7 @@ def test_of_few_images_no_direction_is_lost(count: int, components: int, seed: i
 
 
 def test_no_more_components_than_features() -> None:
-    assert Prototypes((2, 3), PrototypeSettings()).whitening.matrix.shape == (5, 5)
+    assert Prototypes((2, 3), PrototypeSettings()).whitening.directions.shape == (5, 5)
 
 
 def test_of_few_images_there_are_few() -> None:

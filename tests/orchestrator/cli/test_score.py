@@ -210,7 +210,7 @@ def test_a_folder_that_is_no_package(kd: Callable[..., Any], images: Path, tmp_p
     assert "kd download makes one" in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_damaged_package(
     kd: Callable[..., Any], student: Path, images: Path, tmp_path: Path, name: str
 ) -> None:

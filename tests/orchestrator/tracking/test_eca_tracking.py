@@ -21,8 +21,9 @@ from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PretrainedWeights
 from kd_models.methods.eca_mkdad.networks import Teacher
 from kd_models.methods.eca_mkdad.scores import StudentConfig
-from kd_models.package import Package, PackageError
+from kd_models.package import Package
 from kd_models.world import World
+from kd_score.errors import PackageError
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.storage import StorageSpec
@@ -229,7 +230,7 @@ def test_the_sweeps_run_holds_the_report(eca: Any) -> None:
 
 def test_a_runs_package_has_no_teacher_in_it(eca: Any) -> None:
     run_id = eca.runs["eca"].info.run_id
-    names = {"README.md", "config.json", "weights.safetensors"}
+    names = {"README.md", "config.json", "model.safetensors"}
     assert files(eca.client, run_id, "package") == {f"package/{name}" for name in names}
     alone = Path(eca.client.download_artifacts(run_id, "package"))
     with pytest.raises(PackageError, match=r"is not whole: teacher\.safetensors is missing"):
@@ -240,7 +241,7 @@ def test_fetching_adds_the_teacher(folder: Path, teacher: PretrainedWeights) -> 
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
         "config.json",
-        "weights.safetensors",
+        "model.safetensors",
         "teacher.safetensors",
     }
     package = Package.load(folder)
@@ -271,7 +272,7 @@ def test_a_fetched_student_scores_as_stored(
     assert torch.equal(again, package.score(tested_images))
 
 
-@pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "teacher.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "teacher.safetensors"])
 def test_a_package_that_lacks_a_file_names_it(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(PackageError) as caught:

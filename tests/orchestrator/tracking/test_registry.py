@@ -445,7 +445,7 @@ def test_a_student_is_fetched_by_name_alias_or_version(
     assert package.config.axes["structure"] == structure
     assert package.config.stage_key == runs[structure].data.tags["stage_key"]
     names = {path.name for path in (tmp_path / "student").iterdir()}
-    assert names == {"README.md", "config.json", "weights.safetensors"}
+    assert names == {"README.md", "config.json", "model.safetensors"}
 
 
 def test_a_fetched_student_scores_the_test_set_to_the_registered_auroc(

@@ -225,7 +225,7 @@ def test_the_package_says_everything_about_the_student(logged: Any, digits: Imag
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
         "config.json",
-        "weights.safetensors",
+        "model.safetensors",
     }
     package = Package.load(folder)
     config, metrics = package.config, run.data.metrics

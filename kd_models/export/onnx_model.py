@@ -1,0 +1,87 @@
+"""A scorer as an ONNX model, and as a program of torch.export.
+
+Shapes: B images in a batch, C image channels, S pixels a side.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from kd_models.evaluation.scoring import Scorer
+from kd_models.export.compact import compacted
+from kd_score.detector import INPUT, OUTPUT
+
+OPSET = 20
+"""of ONNX"""
+
+
+class _Deployed(nn.Module):
+    """A scorer that takes pixels as they are stored, from 0 to 255, and scales them itself."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.scorer(images / 127.5 - 1)
+        return scores
+
+
+def program_of(scorer: Scorer, *, channels: int, image_size: int) -> ExportedProgram:
+    """Return a scorer as a graph that PyTorch runs, and nothing of which is pickled.
+
+    Args:
+        scorer: the scorer.
+        channels: C.
+        image_size: S.
+
+    Returns:
+        A program from ``images``, float32 (B, C, S, S) from 0 to 255, resized as
+        ``kd_score.prepare`` does it, to novelty scores (B,); any B from 1.
+    """
+    example = torch.zeros(2, channels, image_size, image_size)
+    with torch.no_grad():
+        return torch.export.export(
+            _Deployed(scorer).eval(), (example,), dynamic_shapes={INPUT: {0: Dim("B", min=1)}}
+        )
+
+
+def save_program(program: ExportedProgram, path: Path) -> None:
+    """Write a program as ``torch.export.load`` reads it."""
+    torch.export.save(program, path)
+
+
+def to_onnx(program: ExportedProgram) -> bytes:
+    """Return a program as an ONNX model, from ``images`` to ``scores``."""
+    with warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    assert exported is not None
+    return compacted(exported.model_proto)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the exporter tell of nothing: neither of its steps nor of what it optimises away."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,82 @@
+"""What a device gets scores as PyTorch does, or is not offered."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exported import digits, fitted_package
+from sklearn.metrics import roc_auc_score
+
+from kd_models.data import OneClassData
+from kd_models.export import packaged
+from kd_models.export.packaged import ExportError, export
+from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.pkdgan.scores import GanDetector
+from kd_models.package import Package
+from kd_score.detector import INT8_MODEL, MODEL, Detector
+from kd_score.errors import PackageError
+
+
+@pytest.fixture(scope="module")
+def data() -> OneClassData:
+    return digits()
+
+
+@pytest.fixture(scope="module")
+def package(data: OneClassData) -> Package:
+    return fitted_package(data)
+
+
+@pytest.fixture(scope="module")
+def folder(package: Package, data: OneClassData, tmp_path_factory: Any) -> Path:
+    place = tmp_path_factory.mktemp("package")
+    export(package, data, place)
+    return place
+
+
+def test_a_small_student_fits_into_64_kilobytes(folder: Path) -> None:
+    assert (folder / INT8_MODEL).stat().st_size <= 64 * 1024
+
+
+def test_what_is_said_of_the_models_is_what_they_do(folder: Path, data: OneClassData) -> None:
+    exports = Package.load(folder).config.exports
+    assert exports is not None
+    assert set(exports.models) == {MODEL, INT8_MODEL}
+    pixels = ((data.test + 1) * 127.5).numpy()
+    for name, said in exports.models.items():
+        scores = Detector(folder, int8=name == INT8_MODEL).scores(pixels)
+        assert said.auroc == pytest.approx(roc_auc_score(data.novel, scores), abs=1e-9)
+        assert said.size == (folder / name).stat().st_size
+    exact = exports.models[MODEL]
+    assert exact.difference < 1e-4
+    assert exact.auroc - exports.models[INT8_MODEL].auroc <= 0.005
+    assert exports.models[INT8_MODEL].threshold != exact.threshold
+
+
+def test_a_model_that_scores_otherwise_is_not_offered(
+    package: Package, data: OneClassData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = GanDetector(network=NetworkConfig(channels=1, widths=(1, 2, 4))).scorer().eval()
+
+    def of_another(scorer: Any, **options: Any) -> Any:
+        return program(other, **options)
+
+    program = packaged.program_of
+    monkeypatch.setattr(packaged, "program_of", of_another)
+    with pytest.raises(ExportError, match="differ from PyTorch's by"):
+        export(package, data, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
+def test_a_quantised_model_that_loses_too_much_is_not_offered(
+    package: Package, data: OneClassData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaged, "INT8_MAY_LOSE", -1.0)
+    exports = export(package, data, tmp_path).config.exports
+    assert exports is not None
+    assert set(exports.models) == {MODEL}
+    assert "AUROC" in exports.left_out[INT8_MODEL]
+    assert not (tmp_path / INT8_MODEL).exists()
+    with pytest.raises(PackageError, match="int8 lost too much"):
+        Detector(tmp_path, int8=True)
+    assert Package.load(tmp_path).config.exports == exports
