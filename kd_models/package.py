@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.protocol import EvaluationProtocol
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import Detector, PretrainedWeights, StateDict
@@ -44,15 +45,8 @@ class Measured(Value):
     gmean: float
     fpr: float
     fnr: float
-    params: int
-    """of all that must be deployed"""
-    flops: int
-    """of all that must be deployed, for one image; one multiply-accumulate = 1"""
-    latency_ms: float
-    """of all that must be deployed, on the machine that the sweep was run from"""
-    student_params: int
-    student_flops: int
-    student_latency_ms: float
+    cost: Cost
+    """measured on the machine that the sweep was run from"""
 
 
 class ExportedModel(Value):
@@ -183,9 +177,13 @@ alone; a score at or above the threshold calls an image novel.
 Protocol {m.protocol}: gmean, FPR (normal images flagged) and FNR (novel images missed) were
 measured {where} of the test images.
 
-| cost of one image | parameters | multiply-accumulates | latency, one CPU thread |
-|---|---|---|---|
+| cost of one image | parameters | multiply-accumulates | latency | 95th percentile \
+| bytes of ONNX | bytes of memory |
+|---|---|---|---|---|---|---|
 {_cost_rows(config)}
+
+Latency is of the exported model on one CPU thread of the machine that the sweep was run from;
+memory is the most that a process took there, with Python and ONNX Runtime.
 
 Preprocessing: {p.channels} channel(s), {p.resize} resize to {p.image_size} x {p.image_size},
 values in {list(p.value_range)}. {_deep(p)}
@@ -216,14 +214,12 @@ def _code(name: str) -> str:
 
 
 def _cost_rows(config: PackageConfig) -> str:
-    m = config.measured
-    rows = {"deployed": (m.params, m.flops, m.latency_ms)}
+    cost = config.measured.cost
+    rows = {"deployed": cost.deployed}
     if config.detector.pretrained_sha256:
-        rows = {
-            "student alone": (m.student_params, m.student_flops, m.student_latency_ms),
-            "deployed, teacher and student": rows["deployed"],
-        }
+        rows = {"student alone": cost.student, "deployed, teacher and student": cost.deployed}
     return "\n".join(
-        f"| {name} | {params:,} | {flops:,} | {ms:.2f} ms |"
-        for name, (params, flops, ms) in rows.items()
+        f"| {name} | {one.params:,} | {one.flops:,} | {one.latency_us:,.0f} us | "
+        f"{one.latency_us_p95:,.0f} us | {one.size_bytes:,} | {one.peak_memory_bytes:,} |"
+        for name, one in rows.items()
     )

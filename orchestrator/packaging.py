@@ -1,7 +1,5 @@
 """From a stage's result to the package that somebody takes away."""
 
-from dataclasses import asdict
-
 from kd_models.package import Measured, Package, PackageConfig, Preprocessing
 from orchestrator.planning.spec import SweepSpec
 from orchestrator.planning.stage import Candidate
@@ -40,7 +38,7 @@ def package_of(spec: SweepSpec, candidate: Candidate, result: StageResult) -> Pa
                 gmean=found.gmean,
                 fpr=found.fpr,
                 fnr=found.fnr,
-                **asdict(result.cost),
+                cost=result.cost,
             ),
         ),
         result.weights,

@@ -12,8 +12,9 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.prepare import Prepared, prepare
 from orchestrator.planning.schedule import Schedule
 from orchestrator.planning.spec import SweepSpec
+from orchestrator.reporting.costs import cost_of
 from orchestrator.reporting.progress import Display
-from orchestrator.reporting.results import CandidateResult, collect, cost_of
+from orchestrator.reporting.results import CandidateResult, collect
 from orchestrator.store import open_objects, open_store
 from orchestrator.store.record import damaged_stages
 from orchestrator.store.stages import Store
@@ -78,7 +79,7 @@ def run_sweep(
         for key in damaged:
             store.discard(key)
         finished -= damaged
-    # Measured before anything else runs here, since latency is part of the cost.
+    # Before anything else runs here, since latency is part of it.
     for stage in plan.stages.values():
         cost_of(stage)
     left = len(plan.stages) - len(finished)

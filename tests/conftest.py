@@ -17,6 +17,9 @@ from PIL import Image
 Pixels = NDArray[np.float64]
 HERE = Path(__file__).parent
 
+# What networks cost is measured once, and not in every test's home.
+os.environ["XDG_CACHE_HOME"] = str(HERE.parent / ".pytest_cache" / "home")
+
 # How long examples take says how busy the machine is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")

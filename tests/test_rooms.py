@@ -16,6 +16,7 @@ ROOMS = [
     "kd_score.read_image",
     "kd_score.prepare",
     "kd_score.detector",
+    "kd_score.measure",
     "kd_score.command",
     "kd_models.threads",
     "kd_models.values",

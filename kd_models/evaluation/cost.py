@@ -1,21 +1,14 @@
-"""Cost of a network: parameters, FLOPs and latency."""
+"""Cost of a network: parameters, FLOPs, latency, memory."""
 
 import logging
-import statistics
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from kd_models.evaluation.scoring import Scorer
-
-_RUNS, _SECONDS = 30, 1.0
-"""a latency is the median of this many runs, or of as many as fit in this many seconds"""
-_FEWEST_RUNS = 3
+from kd_models.values import Value
 
 
 @dataclass(frozen=True)
@@ -34,66 +27,46 @@ class Complexity:
         return Complexity(self.params + other.params, self.flops + other.flops)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What it takes to score one image.
+class NetworkCost(Value):
+    """What it takes to run one network on one image, as exported (kd_score.measure).
 
-    Latencies are of the machine they were measured on; see :func:`latency_ms`.
-
-    Attributes:
-        params: of all that must be deployed.
-        flops: of all that must be deployed.
-        latency_ms: of all that must be deployed.
-        student_params: the student's part.
-        student_flops: the student's part.
-        student_latency_ms: the student's part.
+    Latencies and memory are those of the machine that measured them.
     """
 
     params: int
     flops: int
-    latency_ms: float
-    student_params: int
-    student_flops: int
-    student_latency_ms: float
+    size_bytes: int
+    """of the ONNX file in single precision"""
+    peak_memory_bytes: int
+    """of a process that scores one image on one thread, with Python and ONNX Runtime"""
+    latency_us: float
+    """the median of one image on one thread"""
+    latency_us_p95: float
+    latency_us_all_cores: float
+    latency_us_all_cores_p95: float
+    latency_us_batch32: float
+    """of 32 images at once"""
+    latency_us_batch32_p95: float
+    latency_us_batch32_all_cores: float
+    latency_us_batch32_all_cores_p95: float
 
 
-def measure_cost(scorer: Scorer, example: Tensor) -> Cost:
-    """Return what a detector costs for one forward pass of ``example`` (B, C, S, S)."""
-    student = complexity(scorer.student, example)
-    deployed = student
-    student_latency = deployed_latency = latency_ms(scorer.student, example)
-    if scorer.teacher is not None:
-        deployed = student + complexity(scorer.teacher, example)
-        deployed_latency = latency_ms(scorer, example)
-    return Cost(
-        deployed.params,
-        deployed.flops,
-        deployed_latency,
-        student.params,
-        student.flops,
-        student_latency,
-    )
+class Cost(Value):
+    """What it takes to score one image."""
+
+    deployed: NetworkCost
+    """all that must be deployed, a teacher too that the student is compared with"""
+    student: NetworkCost
+    """the student's part"""
+
+    def as_metrics(self) -> dict[str, float]:
+        """Return every figure by name; those of the student's part begin with ``student_``."""
+        student = {f"student_{name}": value for name, value in self.student.model_dump().items()}
+        return {**self.deployed.model_dump(), **student}
 
 
-@torch.inference_mode()
-def latency_ms(network: nn.Module, example: Tensor) -> float:
-    """Measure one forward pass on the CPU in evaluation mode: milliseconds, the median of up to 30.
-
-    Eager PyTorch runs on one thread: a device that scores images has few cores, and machines can
-    be compared by one thread. Only the time that the thread ran is counted, so that other work on
-    the machine does not matter.
-    """
-    with _evaluating(network), _one_thread():
-        taken: list[float] = []
-        network(example)  # the first pass also prepares kernels
-        began = time.perf_counter()
-        while len(taken) < _FEWEST_RUNS or (
-            len(taken) < _RUNS and time.perf_counter() - began < _SECONDS
-        ):
-            start = time.thread_time()
-            network(example)
-            taken.append(time.thread_time() - start)
-    return statistics.median(taken) * 1000
+COST_METRICS = tuple(f"{of}{name}" for of in ("", "student_") for name in NetworkCost.model_fields)
+"""the names of :meth:`Cost.as_metrics`"""
 
 
 def complexity(network: nn.Module, example: Tensor) -> Complexity:
@@ -125,13 +98,3 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import onnx
 
-from kd_score.detector import INPUT, OUTPUT
-
 
 def compacted(model: onnx.ModelProto) -> bytes:
     """Return a model's bytes, the same each time.
@@ -21,7 +19,7 @@ def compacted(model: onnx.ModelProto) -> bytes:
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     graph.ClearField("value_info")
-    names = {name: name for name in (INPUT, OUTPUT, "")}
+    names = {part.name: part.name for part in (*graph.input, *graph.output)} | {"": ""}
     short = _short_names()
     for initializer in graph.initializer:
         initializer.name = names.setdefault(initializer.name, next(short))

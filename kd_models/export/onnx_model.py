@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from kd_models.evaluation.scoring import Scorer
 from kd_models.export.compact import compacted
 from kd_score.detector import INPUT, OUTPUT
 
@@ -22,33 +22,33 @@ OPSET = 20
 
 
 class _Deployed(nn.Module):
-    """A scorer that takes pixels as they are stored, from 0 to 255, and scales them itself."""
+    """A network that takes pixels as they are stored, from 0 to 255, and scales them itself."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.scorer = scorer
+        self.network = network
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.scorer(images / 127.5 - 1)
-        return scores
+    def forward(self, images: Tensor) -> Any:
+        return self.network(images / 127.5 - 1)
 
 
-def program_of(scorer: Scorer, *, channels: int, image_size: int) -> ExportedProgram:
-    """Return a scorer as a graph that PyTorch runs, and nothing of which is pickled.
+def program_of(network: nn.Module, *, channels: int, image_size: int) -> ExportedProgram:
+    """Return a scorer, or a part of one, as a graph that PyTorch runs; nothing of it is pickled.
 
     Args:
-        scorer: the scorer.
+        network: takes images (B, C, S, S) in [-1, 1].
         channels: C.
         image_size: S.
 
     Returns:
         A program from ``images``, float32 (B, C, S, S) from 0 to 255, resized as
-        ``kd_score.prepare`` does it, to novelty scores (B,); any B from 1.
+        ``kd_score.prepare`` does it, to what the network makes of them, such as novelty scores
+        (B,); any B from 1.
     """
     example = torch.zeros(2, channels, image_size, image_size)
     with torch.no_grad():
         return torch.export.export(
-            _Deployed(scorer).eval(), (example,), dynamic_shapes={INPUT: {0: Dim("B", min=1)}}
+            _Deployed(network).eval(), (example,), dynamic_shapes={INPUT: {0: Dim("B", min=1)}}
         )
 
 
@@ -58,7 +58,8 @@ def save_program(program: ExportedProgram, path: Path) -> None:
 
 
 def to_onnx(program: ExportedProgram) -> bytes:
-    """Return a program as an ONNX model, from ``images`` to ``scores``."""
+    """Return a program as an ONNX model, from ``images`` to ``scores`` if it has one output."""
+    is_single = len(program.graph_signature.user_outputs) == 1
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
@@ -66,7 +67,7 @@ def to_onnx(program: ExportedProgram) -> bytes:
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[OUTPUT] if is_single else None,
             verbose=False,
         )
     assert exported is not None

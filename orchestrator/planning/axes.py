@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from kd_models.evaluation.cost import Cost
+from kd_models.evaluation.cost import COST_METRICS
 from kd_models.evaluation.metrics import Evaluation
 from kd_models.methods.base import Step
 from orchestrator.planning.spec import SpecError
 
 TAKEN_AXES = frozenset(
     (
-        *(field.name for of in (Evaluation, Cost) for field in fields(of)),
+        *(field.name for field in fields(Evaluation)),
+        *COST_METRICS,
         *("dataset", "normal_class", "method", "student", "seed", "step", "role", "sweep"),
         *("seeds", "auroc_mean", "auroc_spread", "val_auroc_mean", "val_auroc_spread"),
         *("test_auroc_mean", "test_auroc_spread"),

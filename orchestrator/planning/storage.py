@@ -26,6 +26,11 @@ def _home() -> str:
     return os.environ.get("KD_HOME") or _DEFAULT_HOME
 
 
+def cache_path() -> Path:
+    """Return where what can be made again is kept, one folder for all of a person's sweeps."""
+    return _whole(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "kd-orchestrator"
+
+
 def _whole(place: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(place)))
 

@@ -1,7 +1,7 @@
 """Comparison of configurations: means over normal classes and seeds, and what tells them apart."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class Compared:
     def cost(self) -> Cost:
         """Return the cost on its most expensive class: a memory of images may differ in size."""
         costs = [result.cost for result in self.results.values() if result.cost]
-        return max(costs, key=lambda cost: cost.flops)
+        return max(costs, key=lambda cost: cost.deployed.flops)
 
     def of_class(self, normal_class: str, metric: str) -> list[float]:
         """Return a metric on one class, of every seed."""
@@ -180,7 +180,7 @@ class Standing:
             "told_apart": self.told_apart,
             "verdict": self.verdict,
             "cheaper_baselines_as_good": list(self.kept_up_with),
-            **asdict(one.cost),
+            **one.cost.as_metrics(),
         }
 
 
@@ -294,7 +294,7 @@ def _kept_up_with(
     names = []
     for baseline in baselines:
         above = student.above(baseline, metric)
-        if not above or baseline.cost.flops > student.cost.flops:
+        if not above or baseline.cost.deployed.flops > student.cost.deployed.flops:
             continue
         is_open = can_tell(len(above)) and paired_p(above) >= SIGNIFICANT
         if mean(above) <= 0 or is_open:

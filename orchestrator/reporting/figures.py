@@ -167,8 +167,8 @@ def comparison_figure(compared: Sequence[Compared]) -> Figure:
             quality.annotate(f"{value:.3f}", (x, value), ha="center", va="bottom", size=7)
             if len(found) > 2:
                 quality.plot([x] * (len(found) - 1), found[1:], "k.", markersize=3)
-            time.bar(x, one.cost.latency_ms, bar * 0.9, color=colour, alpha=0.35)
-            time.bar(x, one.cost.student_latency_ms, bar * 0.9, color=colour)
+            time.bar(x, one.cost.deployed.latency_us / 1000, bar * 0.9, color=colour, alpha=0.35)
+            time.bar(x, one.cost.student.latency_us / 1000, bar * 0.9, color=colour)
     quality.set(ylabel="AUROC", ylim=(max(0.0, lowest - 0.05), 1.02))
     time.set(ylabel="ms for an image (one CPU thread)\ndark: student, light: deployed")
     time.set_xticks(range(len(kinds)), kinds, rotation=20, ha="right")

@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-import torch
-
-from kd_models.evaluation.cost import Cost, measure_cost
+from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.localisation import Shown
 from kd_models.evaluation.metrics import Evaluation, evaluate
 from kd_models.evaluation.protocol import EvaluationProtocol, holdout_split
-from kd_models.methods.base import Detector, StateDict
+from kd_models.methods.base import StateDict
 from kd_models.threads import in_threads
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Candidate, Stage
+from orchestrator.reporting.costs import cost_of
 from orchestrator.s3_client import AT_ONCE
 from orchestrator.store.record import (
     History,
@@ -105,7 +103,7 @@ class CandidateResult:
             "teacher_auroc": self.teacher_auroc,
             "difference_to_teacher": self.difference,
             **self.localisation,
-            **(asdict(self.cost) if self.cost else {}),
+            **(self.cost.as_metrics() if self.cost else {}),
         }
 
 
@@ -188,25 +186,8 @@ def evaluation_of(scores: ScoredSplit, protocol: EvaluationProtocol) -> Evaluati
     return evaluate(scores.scores, scores.novel, holdout_split(scores.labels), protocol)
 
 
-def cost_of(stage: Stage) -> Cost:
-    """Return what the detector that a stage trains costs to run."""
-    return cost_of_detector(stage.step.detector.cost_group, stage.image_size)
-
-
 def _auroc_of(teacher: Stage, store: Store) -> float | None:
     try:
         return evaluation_of(read_scores(store, teacher), "paper").auroc
     except (KeyError, CorruptStage):
         return None
-
-
-@cache
-def cost_of_detector(detector: Detector, image_size: int) -> Cost:
-    """Count and measure a detector's cost for one image, as both papers count it.
-
-    A detector is measured once in a process, so call this first where nothing else runs.
-    """
-    with torch.random.fork_rng(devices=[]):
-        scorer = detector.scorer().eval()
-    example = torch.zeros(1, detector.channels, image_size, image_size)
-    return measure_cost(scorer, example)

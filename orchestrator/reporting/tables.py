@@ -25,14 +25,14 @@ _ALWAYS: _Columns = {
     "FPR": lambda result, found, cost: f"{found.fpr:.4f}",
     "FNR": lambda result, found, cost: f"{found.fnr:.4f}",
     "vs teacher": lambda result, found, cost: _number(result.difference, "+.4f"),
-    "params": lambda result, found, cost: f"{cost.params:,}",
-    "FLOPs": lambda result, found, cost: f"{cost.flops:,}",
-    "ms": lambda result, found, cost: f"{cost.latency_ms:.2f}",
+    "params": lambda result, found, cost: f"{cost.deployed.params:,}",
+    "FLOPs": lambda result, found, cost: f"{cost.deployed.flops:,}",
+    "us": lambda result, found, cost: f"{cost.deployed.latency_us:,.0f}",
 }
 _WITH_TEACHER: _Columns = {
-    "student params": lambda result, found, cost: f"{cost.student_params:,}",
-    "student FLOPs": lambda result, found, cost: f"{cost.student_flops:,}",
-    "student ms": lambda result, found, cost: f"{cost.student_latency_ms:.2f}",
+    "student params": lambda result, found, cost: f"{cost.student.params:,}",
+    "student FLOPs": lambda result, found, cost: f"{cost.student.flops:,}",
+    "student us": lambda result, found, cost: f"{cost.student.latency_us:,.0f}",
 }
 _WITH_MASKS: _Columns = {
     "pixel AUROC": lambda result, *_: _number(result.localisation.get("pixel_auroc"), ".4f"),
@@ -45,7 +45,7 @@ def candidates_table(results: Sequence[CandidateResult], protocol: str) -> Table
 
     Axes by which no two candidates differ have no column, except the method's first. Cost is
     of all that must be deployed to score one image, and of the student alone where that is less;
-    ``ms`` is the latency on one CPU thread here.
+    ``us`` is the latency in microseconds of the exported model on one CPU thread here.
     """
     table = Table(title=f"candidates (protocol {protocol})")
     candidates = [result.candidate for result in results]
@@ -66,7 +66,7 @@ def candidates_table(results: Sequence[CandidateResult], protocol: str) -> Table
     columns = dict(_ALWAYS)
     if any(result.localisation for result in results):
         columns |= _WITH_MASKS
-    if any(r.cost is not None and r.cost.student_params != r.cost.params for r in results):
+    if any(r.cost is not None and r.cost.student != r.cost.deployed for r in results):
         columns |= _WITH_TEACHER
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
@@ -110,9 +110,9 @@ def standings_table(found: Sequence[Standing], protocol: str) -> Table:
         "FPR": lambda one: _number(one.mean("fpr"), ".4f"),
         "FNR": lambda one: _number(one.mean("fnr"), ".4f"),
         "vs teacher": lambda one: _number(one.mean("difference_to_teacher"), "+.4f"),
-        "params": lambda one: f"{one.cost.params:,}",
-        "FLOPs": lambda one: f"{one.cost.flops:,}",
-        "ms": lambda one: f"{one.cost.latency_ms:.2f}",
+        "params": lambda one: f"{one.cost.deployed.params:,}",
+        "FLOPs": lambda one: f"{one.cost.deployed.flops:,}",
+        "us": lambda one: f"{one.cost.deployed.latency_us:,.0f}",
         "classes x seeds": lambda one: f"{len(one.classes)} x {len(one.seeds)}",
     }
     for name in measured:

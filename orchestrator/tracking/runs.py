@@ -9,7 +9,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ class Tracker:
             "gmean": found.gmean,
             "fpr": found.fpr,
             "fnr": found.fnr,
-            **asdict(result.cost),
+            **result.cost.as_metrics(),
         }
         if candidate is not None and candidate.teacher_auroc is not None:
             final["teacher_auroc"] = candidate.teacher_auroc

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from costs import alone, network_cost
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -50,7 +50,8 @@ def planned(**changes: Any) -> Plan:
 
 
 def cost(milliseconds: float) -> Cost:
-    return Cost(300, 3000, 10 * milliseconds, 100, 1000, milliseconds)
+    deployed = network_cost(300, 3000, 10_000 * milliseconds)
+    return Cost(deployed=deployed, student=network_cost(100, 1000, 1000 * milliseconds))
 
 
 def finished(plan: Plan, aurocs: list[float]) -> Results:
@@ -292,7 +293,7 @@ def with_baselines(baseline: float, **student: float) -> dict[str, Standing]:
         dear = candidate.configuration.method == "knn"
         flops = 500_000 if dear else 500
         evaluation = Evaluation(value(candidate, n), 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-        own = replace(cost(1), flops=flops) if candidate.configuration.kind == "baseline" else None
+        own = alone(300, flops) if candidate.configuration.kind == "baseline" else None
         results.append(
             CandidateResult(candidate, "finished", evaluation=evaluation, cost=own or cost(1))
         )
@@ -417,7 +418,7 @@ def test_a_report_is_tables_a_picture_and_everything_as_json(tmp_path: Path) -> 
     assert content["configurations"] == [standing.as_row() for standing in found]
     rows = content["candidates"]
     assert rows == [result.as_row() for result in results]
-    assert [(row["placement"], row["auroc"], row["student_latency_ms"]) for row in rows] == [
+    assert [(row["placement"], row["auroc"], row["student_latency_us"] / 1000) for row in rows] == [
         ("eca", 0.6, 1),
         ("mkdad", 0.7, 2),
     ]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from costs import alone
 
-from kd_models.evaluation.cost import Cost
 from kd_models.evaluation.metrics import Evaluation
 from orchestrator.planning.plan import Plan
 from orchestrator.reporting.results import CandidateResult
@@ -14,8 +14,8 @@ from orchestrator.reporting.tables import candidates_table, render_plain
 FOUND = Evaluation(
     auroc=0.91234, val_auroc=0.1, test_auroc=0.2, threshold=0.3, gmean=0.81, fpr=0.125, fnr=0.25
 )
-COST = Cost(1_234_567, 76_416, 1.234, 1_234_567, 76_416, 1.234)
-RESULTS = ["AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs", "ms"]
+COST = alone(1_234_567, 76_416, 1234)
+RESULTS = ["AUROC", "gmean", "FPR", "FNR", "vs teacher", "params", "FLOPs", "us"]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_dataset_class_and_structure_are_always_there(
     results_of: Callable[..., list[CandidateResult]],
 ) -> None:
     _, row = cells(results_of())
-    metrics = ["0.9123", "0.8100", "0.1250", "0.2500", "+0.0123", "1,234,567", "76,416", "1.23"]
+    metrics = ["0.9123", "0.8100", "0.1250", "0.2500", "+0.0123", "1,234,567", "76,416", "1,234"]
     assert row == ["digits", "0", "kdgan-2", *metrics]
 
 

@@ -11,11 +11,10 @@ from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.methods.pkdgan.settings import LossWeights
 from orchestrator.planning.axes import TAKEN_AXES
 from orchestrator.planning.plan import Plan
+from orchestrator.reporting.costs import cost_of, cost_of_detector
 from orchestrator.reporting.results import (
     candidate_result,
     collect,
-    cost_of,
-    cost_of_detector,
     evaluation_of,
 )
 from orchestrator.store import open_store
@@ -84,9 +83,9 @@ def test_the_student_is_judged_and_costed_rather_than_its_teacher(
     assert result.evaluation.auroc == 0.75
     assert result.teacher_auroc == 1.0
     assert result.cost is not None
-    assert (result.cost.params, result.cost.flops) == (49722, 76416)
+    assert (result.cost.deployed.params, result.cost.deployed.flops) == (49722, 76416)
     teacher = cost_of(plan.stages[candidate.stages[0]])
-    assert (teacher.params, teacher.flops) == (100404, 177408)
+    assert (teacher.deployed.params, teacher.deployed.flops) == (100404, 177408)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +103,8 @@ def test_golden_numbers(
 ) -> None:
     network = NetworkConfig(channels=channels, widths=widths)
     found = cost_of_detector(GanDetector(network=network, distance="mse"), 32)
-    assert (found.params, found.flops) == (params, flops)
-    assert (found.student_params, found.student_flops) == (params, flops)
+    assert (found.deployed.params, found.deployed.flops) == (params, flops)
+    assert found.student == found.deployed
 
 
 def test_a_failed_candidate_says_why(plan: Plan, store: Store) -> None:

@@ -140,7 +140,7 @@ def test_cost_is_of_student_and_teacher_and_of_the_student_alone(eca: Any, place
     assert metrics["flops"] == student.flops + complexity(Teacher(), example).flops
     if placement == "eca":
         assert metrics["flops"] == 327_619_840
-    assert metrics["latency_ms"] > metrics["student_latency_ms"] > 0
+    assert metrics["latency_us"] > metrics["student_latency_us"] > 0
 
 
 def test_final_metrics_are_those_of_the_history(eca: Any) -> None:

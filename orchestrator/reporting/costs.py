@@ -1,0 +1,72 @@
+"""What detectors cost to run, measured once on a machine and kept."""
+
+import contextlib
+import json
+import os
+import platform
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from kd_models.evaluation.cost import Cost
+from kd_models.export.cost import measure_cost
+from kd_models.methods.base import Detector
+from kd_models.threads import cores
+from orchestrator.planning.keys import canonical_json, sha256
+from orchestrator.planning.stage import Stage
+from orchestrator.planning.storage import cache_path
+
+_FORMAT = 1
+"""to be raised when something else is measured, or measured otherwise"""
+
+
+def cost_of(stage: Stage) -> Cost:
+    """Return what the detector that a stage trains costs to run."""
+    return cost_of_detector(stage.step.detector.cost_group, stage.image_size)
+
+
+@cache
+def cost_of_detector(detector: Detector, image_size: int) -> Cost:
+    """Count and measure what a detector costs for one image.
+
+    What was measured on this machine before is read again, so that two sweeps say the same of the
+    same network. Call this first where nothing else runs.
+    """
+    identity = {
+        "format": _FORMAT,
+        "detector": json.loads(detector.model_dump_json()),
+        "image_size": image_size,
+        "machine": _machine(),
+        "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
+    }
+    file = cache_path() / "measured" / f"{sha256(canonical_json(identity))}.json"
+    with contextlib.suppress(OSError, ValidationError):
+        return Cost.model_validate_json(file.read_bytes())
+    with torch.random.fork_rng(devices=[]):
+        scorer = detector.scorer().eval()
+    found = measure_cost(scorer, channels=detector.channels, image_size=image_size)
+    _keep(file, found)
+    return found
+
+
+def _keep(file: Path, found: Cost) -> None:
+    """Keep what was measured, where that is possible: it can be measured again."""
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(unfinished, file)
+
+
+def _machine() -> dict[str, str | int]:
+    """Return what latency depends on: the processor, and how much of it this process may use."""
+    name = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(
+            (line.partition(":")[2].strip() for line in lines if "model name" in line), name
+        )
+    return {"node": platform.node(), "processor": name, "cores": cores()}

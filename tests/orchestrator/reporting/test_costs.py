@@ -1,0 +1,70 @@
+"""What a detector costs is measured once on a machine, and kept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from costs import alone
+
+from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.pkdgan.scores import GanDetector
+from orchestrator.planning.storage import cache_path
+from orchestrator.reporting import costs
+from orchestrator.reporting.costs import cost_of_detector
+
+DETECTOR = GanDetector(network=NetworkConfig(channels=1, widths=(1, 2, 4)))
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Any]]:
+    """What was measured; each time it takes another microsecond."""
+    seen: list[Any] = []
+
+    def measure(scorer: Any, **shape: int) -> Any:
+        seen.append(shape)
+        return alone(us=float(len(seen)))
+
+    monkeypatch.setattr(costs, "measure_cost", measure)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cost_of_detector.cache_clear()
+    yield seen
+    cost_of_detector.cache_clear()
+
+
+def test_another_process_reads_what_was_measured(measured: list[Any]) -> None:
+    first = cost_of_detector(DETECTOR, 32)
+    cost_of_detector.cache_clear()
+    assert cost_of_detector(DETECTOR, 32) == first
+    assert measured == [{"channels": 1, "image_size": 32}]
+
+
+@pytest.mark.parametrize("what", ["detector", "size", "machine", "damage"])
+def test_what_is_not_the_same_is_measured_anew(
+    measured: list[Any], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    first = cost_of_detector(DETECTOR, 32)
+    cost_of_detector.cache_clear()
+    detector, size = DETECTOR, 32
+    if what == "detector":
+        detector = DETECTOR.model_copy(update={"distance": "mse"})
+    elif what == "size":
+        size = 64
+    elif what == "machine":
+        monkeypatch.setattr(costs.platform, "node", lambda: "another")
+    else:
+        (file,) = (cache_path() / "measured").iterdir()
+        file.write_text("{")
+    assert cost_of_detector(detector, size) != first
+    assert len(measured) == 2
+
+
+def test_where_nothing_can_be_kept_it_is_measured_again(
+    measured: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    cost_of_detector(DETECTOR, 32)
+    cost_of_detector.cache_clear()
+    cost_of_detector(DETECTOR, 32)
+    assert len(measured) == 2
