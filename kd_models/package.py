@@ -82,6 +82,8 @@ class PackageConfig(Value):
     normal_class_name: str
     seed: int
     stage_key: str
+    fingerprint: str
+    """of the images that it was trained and tested on"""
     detector: AnyDetector
     preprocessing: Preprocessing
     threshold: float

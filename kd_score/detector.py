@@ -169,27 +169,47 @@ def check_sums(folder: Path) -> None:
     Raises:
         PackageError: a file is missing or changed; the message names it.
     """
+    for name in _sums(folder):
+        check_file(folder, name)
+
+
+def check_file(folder: Path, name: str) -> None:
+    """Check that one of a package's files is the one that was written.
+
+    Raises:
+        PackageError: it is missing or changed; the message names it.
+    """
+    wanted = _sums(folder).get(name)
+    if not (folder / name).is_file():
+        raise PackageError(f"{shown(folder)} is not whole: {name} is missing; {_AGAIN}")
+    if wanted is None or _sha256(folder / name) != wanted:
+        raise PackageError(
+            f"{shown(folder / name)} was changed or is damaged: its SHA-256 is not that in "
+            f"{SUMS}; {_AGAIN}"
+        )
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 by file name that SHA256SUMS lists.
+
+    Raises:
+        PackageError: it is missing or damaged.
+    """
     try:
         text = (folder / SUMS).read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise PackageError(
             f"{shown(folder)} is no detector's package: {SUMS} is missing; kd download makes one"
         ) from None
-    listed = 0
+    found: dict[str, str] = {}
     for line in text.splitlines():
-        wanted, _, name = line.partition("  ")
+        digest, _, name = line.partition("  ")
         if not name or Path(name).name != name:
             raise PackageError(f"{shown(folder / SUMS)} is damaged: {printable(line)}; {_AGAIN}")
-        if not (folder / name).is_file():
-            raise PackageError(f"{shown(folder)} is not whole: {name} is missing; {_AGAIN}")
-        if _sha256(folder / name) != wanted:
-            raise PackageError(
-                f"{shown(folder / name)} was changed or is damaged: its SHA-256 is not that in "
-                f"{SUMS}; {_AGAIN}"
-            )
-        listed += 1
-    if not listed:
+        found[name] = digest
+    if not found:
         raise PackageError(f"{shown(folder / SUMS)} is empty; {_AGAIN}")
+    return found
 
 
 def _sha256(path: Path) -> str:

@@ -23,6 +23,7 @@ def package_of(spec: SweepSpec, candidate: Candidate, result: StageResult) -> Pa
             normal_class_name=candidate.normal_class_name,
             seed=candidate.seed,
             stage_key=stage.key,
+            fingerprint=stage.fingerprint,
             detector=stage.step.detector,
             preprocessing=Preprocessing(
                 image_size=stage.image_size,

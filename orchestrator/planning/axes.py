@@ -18,7 +18,8 @@ TAKEN_AXES = frozenset(
         *("test_auroc_mean", "test_auroc_spread"),
         *("kind", "label", "configuration", "methods"),
         *("stage_key", "parent_keys", "run_id", "status", "reason", "complete", "protocol"),
-        *("teacher_auroc", "difference_to_teacher", "pixel_auroc", "pro", "preprocessing"),
+        *("teacher_auroc", "teacher_val_auroc", "difference_to_teacher", "pixel_auroc", "pro"),
+        *("preprocessing", "sha256sums", "runner_up", "chosen_by", "chosen_seeds"),
     )
 )
 """Names that no axis may have, since the rows of results and the tags of runs and of registered

@@ -63,7 +63,7 @@ def prepare(spec: SweepSpec, say: Say, *, download: bool) -> Prepared:
     facts: dict[str, DatasetFacts] = {}
     for name in dict.fromkeys(spec.datasets):
         try:
-            loaded = _load(spec, name, say, download)
+            loaded = load_images(spec, name, say, download=download)
         except DatasetMissing:
             if download:
                 raise
@@ -133,7 +133,18 @@ def tell_of_files(images: ImageSet, say: Say) -> None:
         say(f"warning: {images.name}: {note}")
 
 
-def _load(spec: SweepSpec, name: str, say: Say, download: bool) -> ImageSet:
+def load_images(spec: SweepSpec, name: str, say: Say, *, download: bool) -> ImageSet:
+    """Load one of a sweep's datasets as its stages see it.
+
+    Args:
+        spec: the sweep.
+        name: the dataset, as the sweep file has it.
+        say: told what a person should know of the data.
+        download: whether a public dataset that is missing may be downloaded.
+
+    Raises:
+        DataError: as :func:`prepare`.
+    """
     local = local_name(name, spec.storage, say)
     row = dataset_row(local)
     every = tuple(row.classes)

@@ -66,6 +66,7 @@ class CandidateResult:
         reason: why it is not finished.
         evaluation: of its student.
         teacher_auroc: of its teacher, by the same score.
+        teacher_val_auroc: of its teacher, on the validation half.
         cost: what its detector costs to run.
         localisation: ``pixel_auroc`` and ``pro``, where masks show what is novel.
     """
@@ -76,6 +77,7 @@ class CandidateResult:
     evaluation: Evaluation | None = None
     teacher_auroc: float | None = None
     cost: Cost | None = None
+    teacher_val_auroc: float | None = None
     localisation: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -151,11 +153,13 @@ def candidate_result(
         return CandidateResult(candidate, "unfinished", "the sweep was interrupted")
     except CorruptStage as error:
         return CandidateResult(candidate, "failed", str(error))
+    taught = None if teacher is None else _of_teacher(teacher, store)
     return CandidateResult(
         candidate,
         "finished",
         evaluation=found,
-        teacher_auroc=None if teacher is None else _auroc_of(teacher, store),
+        teacher_auroc=None if taught is None else taught.auroc,
+        teacher_val_auroc=None if taught is None else taught.val_auroc,
         cost=cost_of(student),
         localisation={name: last[name] for name in LOCALISATION if name in last},
     )
@@ -186,8 +190,8 @@ def evaluation_of(scores: ScoredSplit, protocol: EvaluationProtocol) -> Evaluati
     return evaluate(scores.scores, scores.novel, holdout_split(scores.labels), protocol)
 
 
-def _auroc_of(teacher: Stage, store: Store) -> float | None:
+def _of_teacher(teacher: Stage, store: Store) -> Evaluation | None:
     try:
-        return evaluation_of(read_scores(store, teacher), "paper").auroc
+        return evaluation_of(read_scores(store, teacher), "paper")
     except (KeyError, CorruptStage):
         return None

@@ -1,81 +1,59 @@
-"""The registry: students are chosen by what was measured, registered, and downloaded again."""
+"""The registry: chosen students are registered with exported models, and downloaded again."""
 
+import base64
+import io
 import re
+import shutil
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import LoggedModelStatus, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from PIL import Image
 
+import kd_score
 from kd_models.package import TEACHER, Package, PackageConfig
 from kd_models.values import nearest
-from kd_score.detector import CONFIG
+from kd_score.detector import CONFIG, MODEL, SUMS, check_file, write_sums
+from kd_score.errors import PackageError
 from orchestrator.errors import UserError
 from orchestrator.planning.keys import sha256
 from orchestrator.tracking.client import PACKAGE, check_artifacts, lock_of, teacher_artifact
 
 CHAMPION = "champion"
-MODEL = "student"
+STUDENT = "student"
+"""name of the MLflow model of a run"""
 
+_COUNTS = ("params", "flops", "size_bytes", "student_params", "student_flops")
 _METRICS = (
-    "auroc",
-    "val_auroc",
-    "test_auroc",
-    "gmean",
-    "fpr",
-    "fnr",
-    "threshold",
-    "latency_ms",
-    "student_latency_ms",
+    *("auroc", "val_auroc", "test_auroc", "gmean", "fpr", "fnr", "threshold"),
+    *("latency_us", "latency_us_p95", "student_latency_us"),
 )
-_COUNTS = ("params", "flops", "student_params", "student_flops")
+_SUMS_TAG = "sha256sums"
+"""of a version: the SHA-256 of its package's SHA256SUMS"""
 
 
 class RegistryError(UserError):
     """There is nothing to choose from, or no such registered student."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a chosen student may cost at most; None is no limit."""
+def registered_name(sweep: str, dataset: str, normal_class: str) -> str:
+    """Return the name in the registry of the student chosen for a dataset and normal class.
 
-    params: int | None = None
-    flops: int | None = None
-    latency_ms: float | None = None
-
-    def allow(self, run: Run) -> bool:
-        """Return whether all that must be deployed, a teacher too, is within the limits."""
-        return all(
-            limit is None or run.data.metrics[name] <= limit for name, limit in asdict(self).items()
-        )
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The student chosen for a dataset and normal class, or why there is none."""
-
-    dataset: str
-    normal_class: str
-    run: Run | None
-    candidates: int
-    """finished candidates there were to choose from, whatever their cost"""
-    baselines: tuple[Run, ...] = ()
-    """those that cost no more and are as good or better, by their means over seeds"""
-
-    def registered_name(self, sweep: str) -> str:
-        """Return the model's name in the registry.
-
-        It differs from that of every other sweep, dataset and class.
-        """
-        kind, colon, path = self.dataset.partition(":")
-        # Two folders may end in the same name, so a hash of the whole path follows.
-        dataset = _hashed(PurePosixPath(path).name, self.dataset) if colon else _name_part(kind)
-        return f"{sweep}.{dataset}.{_name_part(self.normal_class)}"
+    It differs from that of every other sweep, dataset and class.
+    """
+    kind, colon, path = dataset.partition(":")
+    # Two folders may end in the same name, so a hash of the whole path follows.
+    name = _hashed(PurePosixPath(path).name, dataset) if colon else _name_part(kind)
+    return f"{sweep}.{name}.{_name_part(normal_class)}"
 
 
 _LONGEST_PART = 60
@@ -97,22 +75,6 @@ def _hashed(name: str, of: str) -> str:
     """Return a name with letters, digits, _ and - alone, cut, and a hash of ``of``."""
     clean = re.sub(r"[^\w-]+", "-", name)
     return f"{clean[:_LONGEST_PART]}-{sha256(of)[:8]}"
-
-
-def choosing_metric(run: Run) -> float:
-    """Return what students are compared by.
-
-    Under ``holdout`` it is the AUROC of the validation half, so that the test half stays honest;
-    under ``paper`` the AUROC of the whole test split, as in the papers.
-    """
-    name = "auroc" if run.data.tags["complete"] == "paper" else "val_auroc"
-    return float(run.data.metrics[name])
-
-
-def _mean_over_seeds(run: Run) -> float:
-    """Return what students are compared by, as a mean over seeds where there are several."""
-    name = "auroc_mean" if run.data.tags["complete"] == "paper" else "val_auroc_mean"
-    return float(run.data.metrics.get(name, choosing_metric(run)))
 
 
 def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
@@ -145,69 +107,65 @@ def finished_candidates(client: MlflowClient, sweep: str) -> list[Run]:
     return runs
 
 
-def choose(runs: Iterable[Run], limits: Limits, *, with_baselines: bool = False) -> list[Choice]:
-    """Choose for every dataset and normal class the best student within the limits.
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry.
 
-    Of two equally good students the one with fewer FLOPs is chosen, then with fewer parameters.
-    Teachers, which students are compared with, are not chosen.
+    Attributes:
+        version: the version.
+        changes: what had to be done for it to be the champion, in words; empty if it was already.
+    """
+
+    version: ModelVersion
+    changes: tuple[str, ...]
+
+
+def register(
+    client: MlflowClient,
+    name: str,
+    run: Run,
+    export: Callable[[Package, Path], Package],
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> Registered:
+    """Register a student and make it the champion; what is so already is left as it is.
 
     Args:
-        runs: of candidates.
-        limits: what the chosen one may cost.
-        with_baselines: whether a baseline may be chosen. If not, those that make the chosen
-            student pointless are named in the choice.
+        client: of MLflow.
+        name: of the registered model.
+        run: the student's.
+        export: writes its package with exported models into a folder; called where the run has no
+            exported models yet.
+        about: further tags of the version.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
-    baselines: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        task = (run.data.tags["dataset"], run.data.tags["normal_class"])
-        kind = run.data.tags["kind"]
-        if kind == "student" or (with_baselines and kind == "baseline"):
-            groups.setdefault(task, []).append(run)
-        if kind == "baseline":
-            baselines.setdefault(task, []).append(run)
-
-    def merit(run: Run) -> tuple[float, float, float]:
-        metrics = run.data.metrics
-        return (choosing_metric(run), -metrics["flops"], -metrics["params"])
-
-    choices = []
-    for (dataset, normal_class), group in sorted(groups.items()):
-        best = max((run for run in group if limits.allow(run)), key=merit, default=None)
-        as_good = [
-            baseline
-            for baseline in baselines.get((dataset, normal_class), ())
-            if best is not None
-            and best.data.tags["kind"] == "student"
-            and limits.allow(baseline)
-            and _makes_pointless(baseline, best)
-        ]
-        choices.append(Choice(dataset, normal_class, best, len(group), tuple(as_good)))
-    return choices
-
-
-def _makes_pointless(baseline: Run, student: Run) -> bool:
-    """Return whether a baseline costs no more than a student and is as good."""
-    flops = [run.data.metrics["flops"] for run in (baseline, student)]
-    return flops[0] <= flops[1] and _mean_over_seeds(baseline) >= _mean_over_seeds(student)
-
-
-def register(client: MlflowClient, sweep: str, choice: Choice) -> ModelVersion:
-    """Register a choice and make it the champion; a student registered before keeps its version."""
-    assert choice.run is not None
     mlflow.set_tracking_uri(client.tracking_uri)  # what follows asks only for run or model ids
-    run, name = choice.run, choice.registered_name(sweep)
-    tags = _version_tags(client, run)
+    changes = []
     with lock_of(str(client.tracking_uri)):
+        if _config(run.info.run_id).exports is None:
+            _export(client, run.info.run_id, export)
+            changes.append("exported")
+        tags = {**_version_tags(run), **about}
         version = _registered(client, name, tags["stage_key"])
         if version is None:
-            model_id = _exported(client, run.info.run_id)
+            model_id = _model(client, run.info.run_id)
             version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
+            changes.append(f"version {version.version}")
         else:
-            for key, value in tags.items():
-                client.set_model_version_tag(name, version.version, key, value)
-        client.set_registered_model_alias(name, CHAMPION, version.version)
-    return version
+            if version.tags.get(_SUMS_TAG) != tags[_SUMS_TAG]:
+                raise RegistryError(
+                    f"the files of {name}/{version.version} were changed since it was registered; "
+                    "restore them from a copy, or delete the version to register what is there"
+                )
+            other = {key: text for key, text in tags.items() if version.tags.get(key) != text}
+            for key, text in other.items():
+                client.set_model_version_tag(name, version.version, key, text)
+            if other:
+                version = client.get_model_version(name, version.version)
+                changes.append(f"tags {', '.join(sorted(other))}")
+        champion = client.get_registered_model(name).aliases.get(CHAMPION)
+        if champion is None or str(champion) != str(version.version):
+            client.set_registered_model_alias(name, CHAMPION, version.version)
+            changes.append(f"alias {CHAMPION}")
+    return Registered(version, tuple(changes))
 
 
 def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
@@ -220,14 +178,20 @@ def fetch(client: MlflowClient, model: str, destination: Path) -> Package:
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise RegistryError(f"{destination} is there already; give a new or empty folder")
-    version = _resolve(client, model)
-    run_id = version.tags["run_id"]
+    found = _resolve(client, model)
+    run_id = found.tags["run_id"]
     check_artifacts(client, client.get_experiment(client.get_run(run_id).info.experiment_id))
     place = destination.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     # Downloaded beside its place and then moved, so that it is there whole or not at all.
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".download-") as folder:
         package = _downloaded(client, run_id, Path(folder))
+        sums = (Path(folder) / PACKAGE / SUMS).read_text(encoding="utf-8")
+        if sha256(sums) != found.tags.get(_SUMS_TAG):
+            raise PackageError(
+                f"{SUMS} of {model} was changed since it was registered, so its files cannot be "
+                "trusted; kd choose --register registers what is there now"
+            )
         (Path(folder) / PACKAGE).replace(place)
     return package
 
@@ -243,6 +207,9 @@ def _downloaded(client: MlflowClient, run_id: str, folder: Path) -> Package:
         )
 
     package = get(run_id, PACKAGE)
+    if not (package / CONFIG).is_file():
+        raise PackageError(f"the package of run {run_id} is not whole: {CONFIG} is missing")
+    check_file(package, CONFIG)
     config = PackageConfig.model_validate_json((package / CONFIG).read_bytes())
     if teacher_sha256 := config.detector.pretrained_sha256:
         sweep_run = client.get_run(run_id).data.tags["mlflow.parentRunId"]
@@ -250,38 +217,69 @@ def _downloaded(client: MlflowClient, run_id: str, folder: Path) -> Package:
     return Package.load(package)
 
 
-def _exported(client: MlflowClient, run_id: str) -> str:
+def _export(client: MlflowClient, run_id: str, export: Callable[[Package, Path], Package]) -> None:
+    """Log a student's package again, with exported models."""
+    with tempfile.TemporaryDirectory() as folder:
+        package = _downloaded(client, run_id, Path(folder))
+        place = Path(folder) / "exported"
+        export(package, place)
+        (place / TEACHER).unlink(missing_ok=True)  # it lies with the sweep's own run, once
+        client.log_artifacts(run_id, str(place), PACKAGE)
+
+
+def _model(client: MlflowClient, run_id: str) -> str:
     """Return the id of a student's MLflow model; log it to the run if it is not there yet."""
     outputs = client.get_run(run_id).outputs
-    if outputs and outputs.model_outputs:
-        return str(outputs.model_outputs[0].model_id)
+    for output in outputs.model_outputs if outputs else ():
+        if client.get_logged_model(output.model_id).status == LoggedModelStatus.READY:
+            return str(output.model_id)
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import log_model
+    from mlflow.types import ColSpec, Schema
+
+    answer = Schema([ColSpec("double", "score"), ColSpec("string", "verdict")])
     with tempfile.TemporaryDirectory() as folder:
-        return _export(_downloaded(client, run_id, Path(folder)), run_id)
-
-
-def _export(package: Package, run_id: str) -> str:
-    import numpy as np
-    from mlflow.models import infer_signature
-    from mlflow.pytorch import log_model
-
-    wanted = package.config.preprocessing
-    example = np.zeros((2, wanted.channels, wanted.image_size, wanted.image_size), np.float32)
-    # Only an active run puts a model into its own experiment.
-    with mlflow.start_run(run_id=run_id):
-        info = log_model(
-            package.scorer(),
-            name=MODEL,
-            input_example=example,
-            signature=infer_signature(example, np.zeros(2, dtype=np.float32)),
-            serialization_format="pt2",  # an exported graph: nothing in it is pickled
-            pip_requirements=["torch"],
+        package = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=PACKAGE, dst_path=folder
         )
+        served = Path(folder) / "served"
+        served.mkdir()
+        for name in (CONFIG, MODEL):
+            shutil.copy(Path(package) / name, served / name)
+        write_sums(served, [CONFIG, MODEL])
+        # Only an active run puts a model into its own experiment.
+        with mlflow.start_run(run_id=run_id):
+            info = log_model(
+                name=STUDENT,
+                python_model=str(Path(__file__).with_name("serving.py")),
+                artifacts={"package": str(served)},
+                code_paths=[str(Path(kd_score.__file__).parent)],
+                signature=ModelSignature(outputs=answer),
+                input_example=_example(),
+                pip_requirements=[
+                    f"{name}=={metadata.version(name)}"
+                    for name in ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")
+                ],
+            )
     return str(info.model_id)
 
 
-def _version_tags(client: MlflowClient, run: Run) -> dict[str, str]:
-    config = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{PACKAGE}/{CONFIG}")
-    package = PackageConfig.model_validate_json(config)
+def _example() -> pd.DataFrame:
+    """Return a request: one small grey image, encoded."""
+    content = io.BytesIO()
+    Image.new("L", (8, 8), 128).save(content, "PNG")
+    return pd.DataFrame({"image": [base64.b64encode(content.getvalue()).decode()]})
+
+
+def _config(run_id: str) -> PackageConfig:
+    config = mlflow.artifacts.load_text(f"runs:/{run_id}/{PACKAGE}/{CONFIG}")
+    return PackageConfig.model_validate_json(config)
+
+
+def _version_tags(run: Run) -> dict[str, str]:
+    run_id = run.info.run_id
+    package = _config(run_id)
+    sums = mlflow.artifacts.load_text(f"runs:/{run_id}/{PACKAGE}/{SUMS}")
     tags = {name: repr(run.data.metrics[name]) for name in _METRICS}
     tags |= {name: str(int(run.data.metrics[name])) for name in _COUNTS}
     names = ("dataset", "normal_class", "method", "student", *package.axes, "seed", "stage_key")
@@ -289,7 +287,8 @@ def _version_tags(client: MlflowClient, run: Run) -> dict[str, str]:
     return tags | {
         "protocol": run.data.tags["complete"],
         "preprocessing": package.preprocessing.model_dump_json(),
-        "run_id": run.info.run_id,
+        "run_id": run_id,
+        _SUMS_TAG: sha256(sums),
     }
 
 
@@ -311,7 +310,7 @@ def _resolve(client: MlflowClient, model: str) -> ModelVersion:
         names = [m.name for m in client.search_registered_models()]
         raise RegistryError(
             f"no student is registered as {name}{nearest(name, names)} "
-            f"(there are: {', '.join(names) or 'none; kd choose registers them'})"
+            f"(there are: {', '.join(names) or 'none; kd choose --register registers them'})"
         ) from None
     try:
         if slash:

@@ -265,25 +265,33 @@ def finish_all() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def logged(
+def log_all(
     trained: TrainedPlan,
-    storage: StorageSpec,
     finish_all: Callable[..., None],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Logged:
-    """``trained``, logged to MLflow whole. Read only: every test sees the same."""
+) -> Callable[[StorageSpec], Logged]:
+    """Logs ``trained`` to an MLflow of its own."""
     from orchestrator.tracking.client import connect
     from orchestrator.tracking.runs import Tracker
 
-    with pytest.MonkeyPatch.context() as patched:
-        # Where a client that was told no place would leave things.
-        patched.chdir(tmp_path_factory.mktemp("cwd"))
-        tracker = Tracker(trained.plan, trained.store, storage)
-        tracker.start_sweep()
-        finish_all(tracker, trained.plan, trained.store)
-        assert list(Path.cwd().iterdir()) == []
-    client = connect(storage.mlflow_uri)
-    return Logged(trained.plan, trained.store, storage, client, tracker.experiment_id)
+    def log(storage: StorageSpec) -> Logged:
+        with pytest.MonkeyPatch.context() as patched:
+            # Where a client that was told no place would leave things.
+            patched.chdir(tmp_path_factory.mktemp("cwd"))
+            tracker = Tracker(trained.plan, trained.store, storage)
+            tracker.start_sweep()
+            finish_all(tracker, trained.plan, trained.store)
+            assert list(Path.cwd().iterdir()) == []
+        client = connect(storage.mlflow_uri)
+        return Logged(trained.plan, trained.store, storage, client, tracker.experiment_id)
+
+    return log
+
+
+@pytest.fixture(scope="session")
+def logged(storage: StorageSpec, log_all: Callable[[StorageSpec], Logged]) -> Logged:
+    """``trained``, logged to MLflow whole. Read only: every test sees the same."""
+    return log_all(storage)
 
 
 # ECA_MKDAD

@@ -1,39 +1,42 @@
 """Choosing by what was measured, registering, and fetching a student again."""
 
+import base64
+import io
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
-import mlflow.pytorch
+import numpy as np
+import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_model_name
+from PIL import Image
 
-from kd_models.data import ImageSet, one_class
+from kd_models.data import DataError, ImageSet, one_class, to_model_input
 from kd_models.evaluation.metrics import auroc
 from kd_models.package import Package
+from kd_score.detector import write_sums
+from kd_score.errors import PackageError
 from orchestrator.errors import UserError
+from orchestrator.exporting import Exporter
 from orchestrator.planning.axes import TAKEN_AXES
+from orchestrator.planning.storage import StorageSpec
 from orchestrator.tracking.registry import (
     CHAMPION,
-    Choice,
-    Limits,
     RegistryError,
-    choose,
-    choosing_metric,
     fetch,
     finished_candidates,
     register,
+    registered_name,
 )
 
 pytestmark = [  # of MLflow's own making
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
     pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy is deprecated"),
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),
 ]
@@ -44,187 +47,15 @@ def away_from_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
 
 
-# Choosing: pure
+# Names
 
 
-def a_run(
-    val_auroc: float = 0.8,
-    *,
-    auroc: float = 0.5,
-    test_auroc: float = 0.5,
-    params: int = 100,
-    flops: int = 1000,
-    latency_ms: float = 1.0,
-    dataset: str = "digits",
-    normal_class: str = "0",
-    protocol: str = "holdout",
-    kind: str = "student",
-    mean: float | None = None,
-) -> Any:
-    """A run as ``choose`` reads it."""
-    metrics = {
-        "val_auroc": val_auroc,
-        "auroc": auroc,
-        "test_auroc": test_auroc,
-        "params": float(params),
-        "flops": float(flops),
-        "latency_ms": latency_ms,
-    }
-    if mean is not None:
-        metrics["val_auroc_mean"] = mean
-    tags = {
-        "dataset": dataset,
-        "normal_class": normal_class,
-        "complete": protocol,
-        "kind": kind,
-    }
-    return SimpleNamespace(data=SimpleNamespace(metrics=metrics, tags=tags))
-
-
-def chosen(runs: list[Any], **limits: int) -> Any:
-    (choice,) = choose(runs, Limits(**limits))
-    return choice.run
-
-
-def test_the_best_on_the_validation_half_is_chosen() -> None:
-    worse = a_run(0.8, auroc=0.99, test_auroc=0.99)
-    best = a_run(0.9, auroc=0.1, test_auroc=0.1)
-    assert chosen([worse, best]) is best
-    assert chosen([best, worse]) is best
-    assert choosing_metric(best) == 0.9
-
-
-def test_under_the_papers_protocol_the_best_on_all_of_them_is_chosen() -> None:
-    best = a_run(0.1, auroc=0.9, protocol="paper")
-    worse = a_run(0.99, auroc=0.8, protocol="paper")
-    assert chosen([worse, best]) is best
-    assert choosing_metric(best) == 0.9
-
-
-def test_of_two_equally_good_the_cheaper_is_chosen() -> None:
-    few_flops = a_run(params=300, flops=10)
-    few_params = a_run(params=100, flops=20)
-    fewest_params = a_run(params=90, flops=20)
-    runs = [few_params, few_flops, fewest_params]
-    assert chosen(runs) is few_flops
-    assert chosen(runs[::-1]) is few_flops
-    assert chosen([few_params, fewest_params]) is fewest_params
-
-
-def test_a_baseline_is_named_that_costs_no_more_and_is_as_good() -> None:
-    student = a_run(0.95, mean=0.8)  # one lucky seed
-    as_good = a_run(0.8, kind="baseline")
-    dear = a_run(0.99, flops=1001, kind="baseline")
-    worse = a_run(0.79, kind="baseline")
-    (choice,) = choose([as_good, dear, student, worse], Limits())
-    assert (choice.run, choice.baselines, choice.candidates) == (student, (as_good,), 1)
-
-
-def test_a_baseline_is_chosen_only_where_it_may_be() -> None:
-    student, baseline = a_run(0.8), a_run(0.9, kind="baseline")
-    assert choose([student, baseline], Limits())[0].run is student
-    other = a_run(0.9, flops=1001, kind="baseline")
-    (choice,) = choose([student, baseline, other], Limits(), with_baselines=True)
-    assert (choice.run, choice.baselines) == (baseline, ())
-
-
-def test_a_baseline_beyond_the_limits_makes_no_student_pointless() -> None:
-    student, large = a_run(0.8, params=100), a_run(0.9, params=101, kind="baseline")
-    assert choose([student, large], Limits())[0].baselines == (large,)
-    assert choose([student, large], Limits(params=100))[0].baselines == ()
-
-
-def test_a_teacher_is_not_chosen() -> None:
-    student, teacher = a_run(0.8), a_run(0.9, kind="teacher")
-    assert chosen([teacher, student]) is student
-
-
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ({}, 0.9),
-        ({"params": 300}, 0.9),
-        ({"params": 299}, 0.8),
-        ({"flops": 3000}, 0.9),
-        ({"flops": 2999}, 0.8),
-        ({"params": 300, "flops": 1000}, 0.7),
-        ({"params": 99}, None),
-        ({"flops": 0}, None),
-        ({"params": 0}, None),
-        ({"latency_ms": 3.0}, 0.9),
-        ({"latency_ms": 2.9}, 0.8),
-        ({"latency_ms": 0.5}, None),
-    ],
-)
-def test_a_limit_is_the_most_a_student_may_cost(
-    limits: dict[str, int], expected: float | None
-) -> None:
-    runs = [
-        a_run(0.9, params=300, flops=3000, latency_ms=3),
-        a_run(0.8, params=200, flops=2000, latency_ms=2),
-        a_run(0.7, params=100, flops=1000, latency_ms=1),
-    ]
-    run = chosen(runs, **limits)
-    assert (run and run.data.metrics["val_auroc"]) == expected
-
-
-def test_each_dataset_and_class_has_a_choice_of_its_own() -> None:
-    runs = [
-        a_run(0.9, dataset="mnist", normal_class="1"),
-        a_run(0.5, dataset="digits", normal_class="1"),
-        a_run(0.7, dataset="digits", normal_class="1", params=500),
-        a_run(0.6, dataset="digits", normal_class="0", params=500),
-    ]
-    choices = choose(runs, Limits(params=400))
-    assert [(c.dataset, c.normal_class, c.run, c.candidates) for c in choices] == [
-        ("digits", "0", None, 1),
-        ("digits", "1", runs[1], 2),
-        ("mnist", "1", runs[0], 1),
-    ]
-
-
-some_runs = st.lists(
-    st.builds(
-        a_run,
-        st.sampled_from([0.5, 0.6, 0.7]),
-        params=st.integers(1, 5),
-        flops=st.integers(1, 5),
-        normal_class=st.sampled_from("01"),
-    )
-)
-
-
-@given(some_runs, st.none() | st.integers(0, 5), st.none() | st.integers(0, 5))
-def test_nothing_within_the_limits_is_better(
-    runs: list[Any], params: int | None, flops: int | None
-) -> None:
-    for choice in choose(runs, Limits(params, flops)):
-        own = [r for r in runs if r.data.tags["normal_class"] == choice.normal_class]
-        within = [
-            r.data.metrics
-            for r in own
-            if (params is None or r.data.metrics["params"] <= params)
-            and (flops is None or r.data.metrics["flops"] <= flops)
-        ]
-        assert choice.candidates == len(own)
-        if choice.run is None:
-            assert not within
-        else:
-            found = choice.run.data.metrics
-            assert found in within
-            assert all(
-                (m["val_auroc"], -m["flops"], -m["params"])
-                <= (found["val_auroc"], -found["flops"], -found["params"])
-                for m in within
-            )
-
-
-def registered_name(dataset: str, normal_class: str = "normal") -> str:
-    return Choice(dataset, normal_class, None, 0).registered_name("s")
+def name_of(dataset: str, normal_class: str = "normal") -> str:
+    return registered_name("s", dataset, normal_class)
 
 
 def test_a_model_is_named_by_sweep_dataset_and_class() -> None:
-    assert registered_name("digits", "0") == "s.digits.0"
+    assert name_of("digits", "0") == "s.digits.0"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +70,7 @@ def test_a_model_is_named_by_sweep_dataset_and_class() -> None:
     ],
 )
 def test_a_folders_name_loses_what_the_registry_does_not_allow(folder: str, pattern: str) -> None:
-    assert re.fullmatch(pattern, registered_name(f"folder:{folder}"))
+    assert re.fullmatch(pattern, name_of(f"folder:{folder}"))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +87,7 @@ def test_a_folders_name_loses_what_the_registry_does_not_allow(folder: str, patt
     ],
 )
 def test_a_classes_name_too_and_then_ends_in_a_hash(normal_class: str, pattern: str) -> None:
-    assert re.fullmatch(pattern, registered_name("digits", normal_class).removeprefix("s.digits."))
+    assert re.fullmatch(pattern, name_of("digits", normal_class).removeprefix("s.digits."))
 
 
 PARTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12) | st.from_regex(
@@ -269,7 +100,7 @@ def test_models_have_names_of_their_own_that_the_registry_takes(
     students: set[tuple[str, str, str]],
 ) -> None:
     names = {
-        Choice(f"mvtec:/{dataset}", normal_class, None, 0).registered_name(sweep)
+        registered_name(sweep, f"mvtec:/{dataset}", normal_class)
         for sweep, dataset, normal_class in students
     }
     assert len(names) == len(students)
@@ -281,11 +112,22 @@ def test_models_have_names_of_their_own_that_the_registry_takes(
 
 @pytest.mark.parametrize("kind", ["folder", "mvtec"])
 def test_folders_of_one_name_in_two_places_are_two_models(kind: str) -> None:
-    assert re.fullmatch(r"s\.parts-\w+\.normal", registered_name(f"{kind}:/a/parts"))
-    assert registered_name(f"{kind}:/a/parts") != registered_name(f"{kind}:/b/parts")
+    assert re.fullmatch(r"s\.parts-\w+\.normal", name_of(f"{kind}:/a/parts"))
+    assert name_of(f"{kind}:/a/parts") != name_of(f"{kind}:/b/parts")
 
 
 # With MLflow
+
+
+@pytest.fixture(scope="module")
+def logged(log_all: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """``trained``, logged to an MLflow whose packages are exported here."""
+    return log_all(StorageSpec(root=str(tmp_path_factory.mktemp("registry"))))
+
+
+@pytest.fixture(scope="module")
+def export(logged: Any) -> Exporter:
+    return Exporter(logged.client, logged.plan.spec, lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -303,11 +145,14 @@ def clean_registry(logged: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def registered(clean_registry: Any, runs: dict[str, Any]) -> Any:
+def registered(clean_registry: Any, runs: dict[str, Any], export: Exporter) -> Any:
     """kdgan-2 as version 1, p-kdgan-23 as version 2 and champion."""
     for structure in ("kdgan-2", "p-kdgan-23"):
-        register(clean_registry, "tiny", Choice("digits", "0", runs[structure], 2))
+        register(clean_registry, NAME, runs[structure], export)
     return clean_registry
+
+
+NAME = "tiny.digits.0"
 
 
 def versions(client: Any) -> list[str]:
@@ -341,15 +186,6 @@ def test_a_sweep_with_nothing_finished_says_so(logged: Any) -> None:
             logged.client.set_terminated(run.info.run_id, status)
     with pytest.raises(RegistryError, match="sweep unfinished has no finished candidate yet"):
         finished_candidates(logged.client, "unfinished")
-
-
-def test_the_better_of_two_real_students_is_registered(
-    clean_registry: Any, runs: dict[str, Any]
-) -> None:
-    (choice,) = choose(runs.values(), Limits())
-    register(clean_registry, "tiny", choice)
-    best = max(runs.values(), key=lambda run: run.data.metrics["val_auroc"])
-    assert champion(clean_registry).tags["stage_key"] == best.data.tags["stage_key"]
 
 
 def test_a_version_says_what_it_is(registered: Any, runs: dict[str, Any]) -> None:
@@ -393,37 +229,132 @@ def test_a_registered_students_model_lies_with_its_own_experiment(
 def test_nothing_in_a_model_is_pickled(registered: Any, runs: dict[str, Any]) -> None:
     model = model_of(registered, runs["kdgan-2"])
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}"))
-    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert ".pt2" in suffixes
-    assert suffixes <= {".pt2", ".json", ".yaml", ".txt", ""}
-    (graph,) = folder.rglob("*.pt2")
-    with zipfile.ZipFile(graph) as archive:
-        names = archive.namelist()
-    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pth"))]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert "serving.py" in {path.name for path in files}
+    assert {path.suffix for path in files} <= {".onnx", ".json", ".yaml", ".txt", ".py", ""}
+    requirements = (folder / "requirements.txt").read_text()
+    assert "onnxruntime==" in requirements
+    assert "torch" not in requirements
 
 
-def test_a_model_scores_as_the_package_does_however_many_images(
+def test_a_model_scores_as_the_package_does_encoded_images_and_arrays(
     registered: Any, runs: dict[str, Any], digits: ImageSet
 ) -> None:
     run = runs["kdgan-2"]
     package = Package.load(Path(registered.download_artifacts(run.info.run_id, "package")))
-    model = mlflow.pytorch.load_model(f"models:/{model_of(registered, run).model_id}")
-    test = one_class(digits, "0", image_size=32, channels=1).test
-    for images in (test[:2], test[:1], test[:7]):
-        torch.testing.assert_close(model(images), package.score(images), rtol=1e-5, atol=1e-8)
+    model = mlflow.pyfunc.load_model(f"models:/{model_of(registered, run).model_id}")
+    raw = digits.test.images[:5]
+    expected = package.score(to_model_input(raw, image_size=32, channels=1)).numpy()
+    threshold = package.config.threshold
+    verdicts = ["novel" if score >= threshold else "normal" for score in expected]
+    files = []
+    for image in raw[:, 0].numpy():
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, "PNG")
+        files.append(content.getvalue())
+    encoded = [base64.b64encode(file).decode() for file in files]
+    for request_ in (
+        pd.DataFrame({"image": encoded}),
+        pd.DataFrame({"image": files}),
+        raw[:, 0].numpy(),
+    ):
+        answer = model.predict(request_)
+        assert answer["score"].to_numpy() == pytest.approx(expected, rel=1e-4)
+        assert answer["verdict"].tolist() == verdicts
 
 
-def test_choosing_again_makes_no_second_version(registered: Any, runs: dict[str, Any]) -> None:
-    again = register(registered, "tiny", Choice("digits", "0", runs["p-kdgan-23"], 2))
-    assert str(again.version) == "2"
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (pd.DataFrame({"picture": ["x"]}), "the columns are"),
+        (pd.DataFrame({"image": ["not base64!"]}), "image 0 is no base64"),
+        (pd.DataFrame({"image": ["aGVsbG8="]}), "image 0 cannot be read"),
+        (pd.DataFrame({"image": [3]}), "image 0 is int"),
+        (np.zeros((2, 8)), "shape"),
+        (np.full((1, 8, 8), 0.5), "no whole numbers"),
+        (np.full((1, 8, 8), 256), "no whole numbers"),
+    ],
+)
+def test_a_request_of_another_kind_is_answered_with_what_is_expected(
+    registered: Any, runs: dict[str, Any], request_: Any, said: str
+) -> None:
+    model = mlflow.pyfunc.load_model(f"models:/{model_of(registered, runs['kdgan-2']).model_id}")
+    with pytest.raises(Exception, match=said):
+        model.predict(request_)
+
+
+def test_what_is_so_already_is_left_as_it_is(
+    registered: Any, runs: dict[str, Any], export: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = champion(registered)
+    for name in ("set_model_version_tag", "set_registered_model_alias", "log_artifacts"):
+        monkeypatch.setattr(registered, name, None)
+    again = register(registered, NAME, runs["p-kdgan-23"], export)
+    assert (str(again.version.version), again.changes) == ("2", ())
     assert versions(registered) == ["1", "2"]
-    assert str(champion(registered).version) == "2"
+    assert champion(registered) == before
 
 
-def test_the_champion_is_the_last_choice(registered: Any, runs: dict[str, Any]) -> None:
-    register(registered, "tiny", Choice("digits", "0", runs["kdgan-2"], 2))
+def test_only_what_differs_is_changed(
+    registered: Any, runs: dict[str, Any], export: Exporter
+) -> None:
+    registered.set_model_version_tag(NAME, "1", "params", "7")
+    again = register(registered, NAME, runs["kdgan-2"], export, {"reason": "the best"})
+    assert again.changes == ("tags params, reason", "alias champion")
     assert versions(registered) == ["1", "2"]
-    assert str(champion(registered).version) == "1"
+    version = champion(registered)
+    assert (str(version.version), version.tags["params"]) == ("1", "49722")
+    assert version.tags["reason"] == "the best"
+
+
+# A stored file that somebody changed
+
+
+@pytest.fixture
+def stored(registered: Any, runs: dict[str, Any]) -> Iterator[Path]:
+    """Where MLflow keeps the files of version 1; as they were, afterwards."""
+    uri = registered.get_run(runs["kdgan-2"].info.run_id).info.artifact_uri
+    folder = Path(uri.removeprefix("file://")) / "package"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    yield folder
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "config.json", "README.md"])
+def test_a_stored_file_that_was_changed_is_refused_by_name(
+    registered: Any, stored: Path, tmp_path: Path, name: str
+) -> None:
+    content = bytearray((stored / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (stored / name).write_bytes(content)
+    with pytest.raises(PackageError, match=f"{name} was changed or is damaged"):
+        fetch(registered, f"{NAME}/1", tmp_path / "student")
+    assert not (tmp_path / "student").exists()
+
+
+def test_nor_do_other_checksums_help(
+    registered: Any, stored: Path, runs: dict[str, Any], export: Exporter, tmp_path: Path
+) -> None:
+    (stored / "README.md").write_text("better than it is")
+    names = [path.name for path in stored.iterdir() if path.name != "SHA256SUMS"]
+    write_sums(stored, names)
+    with pytest.raises(PackageError, match=r"SHA256SUMS of tiny\.digits\.0/1 was changed"):
+        fetch(registered, f"{NAME}/1", tmp_path / "student")
+    with pytest.raises(RegistryError, match=r"files of tiny\.digits\.0/1 were changed"):
+        register(registered, NAME, runs["kdgan-2"], export)
+
+
+def test_data_that_is_not_the_sweeps_is_no_measure(
+    clean_registry: Any, runs: dict[str, Any], logged: Any, tmp_path: Path
+) -> None:
+    package = Package.load(
+        Path(clean_registry.download_artifacts(runs["kdgan-2"].info.run_id, "package"))
+    )
+    other = package.config.model_copy(update={"fingerprint": "another", "exports": None})
+    exporter = Exporter(logged.client, logged.plan.spec, lambda line: None)
+    with pytest.raises(DataError, match="is not what the student of class 0 was trained on"):
+        exporter(Package(other, package.weights), tmp_path / "exported")
 
 
 # Fetching
@@ -445,7 +376,7 @@ def test_a_student_is_fetched_by_name_alias_or_version(
     assert package.config.axes["structure"] == structure
     assert package.config.stage_key == runs[structure].data.tags["stage_key"]
     names = {path.name for path in (tmp_path / "student").iterdir()}
-    assert names == {"README.md", "config.json", "model.safetensors"}
+    assert names >= {"README.md", "config.json", "model.safetensors", "model.onnx", "SHA256SUMS"}
 
 
 def test_a_fetched_student_scores_the_test_set_to_the_registered_auroc(
@@ -503,7 +434,7 @@ def test_an_unknown_name_is_answered_with_those_there_are(registered: Any, tmp_p
 def test_where_nothing_is_registered_the_job_that_does_it_is_named(
     clean_registry: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(RegistryError, match=r"none; kd choose registers them"):
+    with pytest.raises(RegistryError, match=r"none; kd choose --register registers them"):
         fetch(clean_registry, "tiny.digits.0", tmp_path / "student")
 
 
