@@ -121,15 +121,17 @@ class Package:
     def save(self, folder: Path) -> None:
         """Write weights, config, model card and checksums into ``folder``.
 
-        The models that the config names are expected there.
+        Exported models that lie there stay part of the package; without them it has none.
         """
+        exports = self.config.exports
+        models = [name for name in (exports.models if exports else ()) if (folder / name).is_file()]
+        config = self.config if models else self.config.model_copy(update={"exports": None})
         folder.mkdir(parents=True, exist_ok=True)
         _save(self.weights, folder / WEIGHTS)
         if self.teacher is not None:
             _save(self.teacher, folder / TEACHER)
-        (folder / CONFIG).write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (folder / CARD).write_text(model_card(self.config), encoding="utf-8")
-        models = self.config.exports.models if self.config.exports else {}
+        (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(model_card(config), encoding="utf-8")
         with_teacher = [TEACHER] if self.teacher is not None else []
         write_sums(folder, [WEIGHTS, CONFIG, CARD, *with_teacher, *models])
 

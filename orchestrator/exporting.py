@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import mlflow
+import yaml
 from mlflow import MlflowClient
 
 from kd_models.data import DataError, ImageSet, one_class
@@ -60,5 +61,5 @@ class Exporter:
 def spec_of(client: MlflowClient, experiment_id: str) -> SweepSpec:
     """Return the settings that a sweep was last run with, as MLflow has them."""
     (run,) = client.search_runs([experiment_id], "tags.role = 'sweep'", max_results=1)
-    written = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/sweep.yaml")
-    return SweepSpec.model_validate(written)
+    written = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/sweep.yaml")
+    return SweepSpec.model_validate(yaml.safe_load(written))

@@ -1,11 +1,12 @@
 """The registry: chosen students are registered with exported models, and downloaded again."""
 
 import base64
+import contextlib
 import io
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -146,7 +147,8 @@ def register(
         tags = {**_version_tags(run), **about}
         version = _registered(client, name, tags["stage_key"])
         if version is None:
-            model_id = _model(client, run.info.run_id)
+            run_id = run.info.run_id
+            model_id = _logged_model(client, run_id) or _log_model(client, run_id)
             version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
             changes.append(f"version {version.version}")
         else:
@@ -227,12 +229,17 @@ def _export(client: MlflowClient, run_id: str, export: Callable[[Package, Path],
         client.log_artifacts(run_id, str(place), PACKAGE)
 
 
-def _model(client: MlflowClient, run_id: str) -> str:
-    """Return the id of a student's MLflow model; log it to the run if it is not there yet."""
+def _logged_model(client: MlflowClient, run_id: str) -> str | None:
+    """Return the id of the MLflow model that a run has, if it is whole."""
     outputs = client.get_run(run_id).outputs
     for output in outputs.model_outputs if outputs else ():
         if client.get_logged_model(output.model_id).status == LoggedModelStatus.READY:
             return str(output.model_id)
+    return None
+
+
+def _log_model(client: MlflowClient, run_id: str) -> str:
+    """Log a student's MLflow model to its run, and return the model's id."""
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import log_model
     from mlflow.types import ColSpec, Schema
@@ -248,7 +255,7 @@ def _model(client: MlflowClient, run_id: str) -> str:
             shutil.copy(Path(package) / name, served / name)
         write_sums(served, [CONFIG, MODEL])
         # Only an active run puts a model into its own experiment.
-        with mlflow.start_run(run_id=run_id):
+        with _active(client, run_id):
             info = log_model(
                 name=STUDENT,
                 python_model=str(Path(__file__).with_name("serving.py")),
@@ -262,6 +269,16 @@ def _model(client: MlflowClient, run_id: str) -> str:
                 ],
             )
     return str(info.model_id)
+
+
+@contextlib.contextmanager
+def _active(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """Make a finished run the active one; it is finished afterwards, whatever happens."""
+    try:
+        with mlflow.start_run(run_id=run_id):
+            yield
+    finally:
+        client.set_terminated(run_id, "FINISHED")
 
 
 def _example() -> pd.DataFrame:

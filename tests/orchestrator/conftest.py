@@ -278,11 +278,13 @@ def log_all(
         with pytest.MonkeyPatch.context() as patched:
             # Where a client that was told no place would leave things.
             patched.chdir(tmp_path_factory.mktemp("cwd"))
+            # MLflow tells it to whatever comes later.
+            patched.delenv("MLFLOW_TRACKING_URI", raising=False)
             tracker = Tracker(trained.plan, trained.store, storage)
             tracker.start_sweep()
             finish_all(tracker, trained.plan, trained.store)
             assert list(Path.cwd().iterdir()) == []
-        client = connect(storage.mlflow_uri)
+            client = connect(storage.mlflow_uri)
         return Logged(trained.plan, trained.store, storage, client, tracker.experiment_id)
 
     return log

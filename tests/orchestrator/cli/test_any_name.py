@@ -18,7 +18,7 @@ from PIL import Image
 from kd_models.package import Package
 from kd_score.names import original
 from orchestrator.tracking.client import connect
-from orchestrator.tracking.registry import Limits, choose, fetch, finished_candidates, register
+from orchestrator.tracking.registry import fetch, finished_candidates
 
 pytestmark = [  # of MLflow's own making
     pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy is deprecated"),
@@ -106,15 +106,15 @@ def test_any_name_goes_from_the_tree_to_a_score(
         assert {original(row["normal_class"]) for row in rows} == names
         assert (root / "report/candidates.txt").read_text().count("\n") == 4 + len(names) + 1
 
-        choices = choose(runs, Limits())
-        models = {choice.registered_name("any"): choice for choice in choices}
+        ended = kd("choose", "any", "--register", "--json")
+        assert ended.exit_code == 0, ended.stderr
+        models = {row["model"]: row["normal_class"] for row in ended.answer["champions"]}
         assert len(models) == len(names)
-        model, choice = sorted(models.items())[0]
-        register(client, "any", choice)
+        model, normal_class = sorted(models.items())[0]
         package = fetch(client, model, root / "mine")
-        assert package.config.normal_class == choice.normal_class
+        assert package.config.normal_class == normal_class
         whole = kd("score", root / "mine", f"mvtec:{tree}", "--json").answer
-        category = original(choice.normal_class)
+        category = original(normal_class)
         found = {row["image"]: row["score"] for row in whole["images"]}
         assert found.keys() == {
             f"{category}/test/{part}/{name}.png" for part in ("good", "dent") for name in (image, 1)
@@ -142,14 +142,12 @@ def test_a_student_of_one_category_is_not_that_of_another(
         names = ["螺丝", "螺母", "🔩", "⚙", os.fsdecode(b"\xff"), os.fsdecode(b"\xfe")]
         write_tree(tmp_path / "tree", names, "0")
         client = connect(swept(kd, tmp_path, tmp_path / "tree")["tracking_uri"])
-        choices = choose(finished_candidates(client, "any"), Limits())
-        for choice in choices[:2]:
-            register(client, "any", choice)
-        assert len({choice.registered_name("any") for choice in choices}) == 6
+        rows = kd("choose", "any", "--register", "--json").answer["champions"]
+        assert len({row["model"] for row in rows}) == 6
         weights = []
-        for number, choice in enumerate(choices[:2]):
-            fetch(client, choice.registered_name("any"), tmp_path / str(number))
+        for number, row in enumerate(rows[:2]):
+            fetch(client, row["model"], tmp_path / str(number))
             package = Package.load(tmp_path / str(number))
-            assert package.config.normal_class == choice.normal_class
+            assert package.config.normal_class == row["normal_class"]
             weights.append(torch.cat([w.flatten() for w in package.weights.values()]))
         assert not torch.equal(*weights)

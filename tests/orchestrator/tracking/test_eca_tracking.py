@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import mlflow
-import mlflow.pytorch
 import pytest
 import torch
 from contexts import context_in
@@ -23,7 +22,10 @@ from kd_models.methods.eca_mkdad.networks import Teacher
 from kd_models.methods.eca_mkdad.scores import StudentConfig
 from kd_models.package import Package
 from kd_models.world import World
+from kd_score.detector import run, session
 from kd_score.errors import PackageError
+from orchestrator.choosing import Limits, choose
+from orchestrator.exporting import Exporter
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.storage import StorageSpec
@@ -34,12 +36,10 @@ from orchestrator.store.record import read_history, read_scores, read_shown
 from orchestrator.store.stages import Store
 from orchestrator.tracking.client import connect, teacher_artifact
 from orchestrator.tracking.registry import (
-    Choice,
-    Limits,
-    choose,
     fetch,
     finished_candidates,
     register,
+    registered_name,
 )
 from orchestrator.tracking.runs import Tracker
 
@@ -88,10 +88,11 @@ def eca(
 @pytest.fixture(scope="module")
 def registered(eca: Any) -> Any:
     """The student with attention as version 1 and champion."""
-    choice = Choice(eca.runs["eca"].data.tags["dataset"], "cloth", eca.runs["eca"], 2)
-    name = choice.registered_name("tiny-eca")
-    version = register(eca.client, "tiny-eca", choice)
-    yield SimpleNamespace(name=name, version=version, choice=choice)
+    run = eca.runs["eca"]
+    name = registered_name("tiny-eca", run.data.tags["dataset"], "cloth")
+    export = Exporter(eca.client, eca.plan.spec, lambda line: None)
+    found = register(eca.client, name, run, export)
+    yield SimpleNamespace(name=name, version=found.version, export=export)
     eca.client.delete_registered_model(name)
 
 
@@ -230,17 +231,17 @@ def test_the_sweeps_run_holds_the_report(eca: Any) -> None:
 
 def test_a_runs_package_has_no_teacher_in_it(eca: Any) -> None:
     run_id = eca.runs["eca"].info.run_id
-    names = {"README.md", "config.json", "model.safetensors"}
-    assert files(eca.client, run_id, "package") == {f"package/{name}" for name in names}
+    assert "package/teacher.safetensors" not in files(eca.client, run_id, "package")
     alone = Path(eca.client.download_artifacts(run_id, "package"))
     with pytest.raises(PackageError, match=r"is not whole: teacher\.safetensors is missing"):
         Package.load(alone)
 
 
 def test_fetching_adds_the_teacher(folder: Path, teacher: PretrainedWeights) -> None:
-    assert {path.name for path in folder.iterdir()} == {
+    assert {path.name for path in folder.iterdir()} >= {
         "README.md",
         "config.json",
+        "model.onnx",
         "model.safetensors",
         "teacher.safetensors",
     }
@@ -253,8 +254,8 @@ def test_fetching_adds_the_teacher(folder: Path, teacher: PretrainedWeights) -> 
         "lambda": 0.1,
         "score": "paper",
     }
-    measured = package.config.measured
-    assert (measured.params, measured.student_params) == DEPLOYED["eca"]
+    cost = package.config.measured.cost
+    assert (cost.deployed.params, cost.student.params) == DEPLOYED["eca"]
     card = (folder / "README.md").read_text()
     assert "deployed, teacher and student | 15,061,544 | 327,619,840" in card
     assert "student alone | 346,856" in card
@@ -287,14 +288,14 @@ def test_another_teacher_is_refused(copied: Path, teacher: PretrainedWeights) ->
     other = {**teacher.state, name: teacher.state[name] + 1}
     (copied / "teacher.safetensors").unlink()
     save_file(other, copied / "teacher.safetensors")
-    with pytest.raises(PackageError, match=r"teacher\.safetensors is not the teacher that the"):
+    with pytest.raises(PackageError, match=r"teacher\.safetensors was changed"):
         Package.load(copied)
 
 
 def test_a_damaged_teacher_is_refused(copied: Path) -> None:
     (copied / "teacher.safetensors").unlink()
     (copied / "teacher.safetensors").write_bytes(b"?" * 100)
-    with pytest.raises(PackageError, match=f"{copied} is damaged"):
+    with pytest.raises(PackageError, match=r"teacher\.safetensors was changed"):
         Package.load(copied)
 
 
@@ -314,12 +315,12 @@ def test_limits_are_of_all_that_is_deployed(eca: Any, params: int, expected: set
     runs = finished_candidates(eca.client, "tiny-eca")
     assert {run.data.tags["placement"] for run in runs} == set(DEPLOYED)
     (choice,) = choose(runs, Limits(params=params))
-    assert choice.candidates == 2
+    assert choice.considered == 2
     if expected:
-        assert choice.run is not None
-        assert choice.run.data.tags["placement"] in expected
+        assert choice.option is not None
+        assert choice.option.best_run("cloth").data.tags["placement"] in expected
     else:
-        assert choice.run is None
+        assert choice.option is None
 
 
 def test_a_version_says_what_it_is(eca: Any, registered: Any) -> None:
@@ -342,16 +343,17 @@ def test_a_version_says_what_it_is(eca: Any, registered: Any) -> None:
 def test_registering_exports_one_model_that_scores_alike(
     eca: Any, registered: Any, tested_images: torch.Tensor
 ) -> None:
-    again = register(eca.client, "tiny-eca", registered.choice)
-    assert str(again.version) == str(registered.version.version) == "1"
+    again = register(eca.client, registered.name, eca.runs["eca"], registered.export)
+    assert str(again.version.version) == str(registered.version.version) == "1"
+    assert again.changes == ()
     (output,) = eca.client.get_run(eca.runs["eca"].info.run_id).outputs.model_outputs
     place = Path(mlflow.artifacts.download_artifacts(f"models:/{output.model_id}"))
-    assert len(list(place.rglob("*.pt2"))) == 1
-    model, stored = mlflow.pytorch.load_model(f"models:/{output.model_id}"), stored_scores(eca)
+    (model,) = place.rglob("model.onnx")
+    running, stored = session(model.read_bytes()), stored_scores(eca)
+    pixels = ((tested_images + 1) * 127.5).numpy()
     for count in (1, 2, 7):
-        torch.testing.assert_close(
-            model(tested_images[:count]).double(), stored[:count], rtol=1e-4, atol=0
-        )
+        scores = torch.from_numpy(run(running, pixels[:count])).double()
+        torch.testing.assert_close(scores, stored[:count], rtol=1e-4, atol=0)
 
 
 def test_images_whose_names_are_not_utf8_are_logged_too(

@@ -36,7 +36,6 @@ from orchestrator.tracking.registry import (
 )
 
 pytestmark = [  # of MLflow's own making
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
     pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy is deprecated"),
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),
 ]
@@ -305,6 +304,23 @@ def test_only_what_differs_is_changed(
     version = champion(registered)
     assert (str(version.version), version.tags["params"]) == ("1", "49722")
     assert version.tags["reason"] == "the best"
+
+
+def test_what_cannot_be_registered_stays_a_finished_student(
+    clean_registry: Any,
+    runs: dict[str, Any],
+    export: Exporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(**options: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mlflow.pyfunc.log_model", full)
+    monkeypatch.setattr("orchestrator.tracking.registry._logged_model", lambda *_: None)
+    with pytest.raises(OSError, match="disk full"):
+        register(clean_registry, NAME, runs["kdgan-2"], export)
+    there = {run.info.run_id for run in finished_candidates(clean_registry, "tiny")}
+    assert runs["kdgan-2"].info.run_id in there
 
 
 # A stored file that somebody changed

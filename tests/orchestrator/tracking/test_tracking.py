@@ -21,6 +21,7 @@ import yaml
 from kd_models.data import ImageSet, one_class
 from kd_models.evaluation.protocol import EvaluationProtocol
 from kd_models.package import Package
+from orchestrator.exporting import Exporter
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.storage import StorageSpec
@@ -34,7 +35,7 @@ from orchestrator.reporting.tables import candidates_table, render_plain
 from orchestrator.store.record import read_history, read_scores
 from orchestrator.store.stages import Store
 from orchestrator.tracking.client import TrackingError, connect
-from orchestrator.tracking.registry import Limits, choose, fetch, finished_candidates, register
+from orchestrator.tracking.registry import fetch, finished_candidates, register
 from orchestrator.tracking.runs import Tracker
 
 pytestmark = [  # of MLflow's own making
@@ -224,6 +225,7 @@ def test_the_package_says_everything_about_the_student(logged: Any, digits: Imag
     folder = Path(logged.client.download_artifacts(run.info.run_id, "package"))
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
+        "SHA256SUMS",
         "config.json",
         "model.safetensors",
     }
@@ -235,6 +237,9 @@ def test_the_package_says_everything_about_the_student(logged: Any, digits: Imag
     assert config.threshold == metrics["threshold"]
     measured = config.measured.model_dump()
     assert measured.pop("protocol") == "holdout"
+    cost = config.measured.cost.as_metrics()
+    assert measured.pop("cost").keys() == {"deployed", "student"}
+    measured |= cost
     assert measured == {name: metrics[name] for name in measured}
     stored = read_scores(logged.store, logged.plan.stages[config.stage_key])
     scores = package.score(one_class(digits, "0", image_size=32, channels=1).test)
@@ -638,6 +643,7 @@ def test_a_deleted_experiment_is_said(
 
 MAKE = """
 import sys, time
+from orchestrator.exporting import Exporter
 from orchestrator.tracking.client import connect
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 client = connect(sys.argv[1])
@@ -795,9 +801,8 @@ def test_the_remedy_is_one(home: StorageSpec, trained: Any, tmp_path: Path) -> N
     storage = home_at(new)
     again(storage, trained)
     client = connect(storage.mlflow_uri)
-    runs = finished_candidates(client, "tiny")
-    (choice, *_) = choose(runs, Limits())
-    register(client, "tiny", choice)
+    run = finished_candidates(client, "tiny")[0]
+    register(client, "tiny.digits.0", run, Exporter(client, trained.plan.spec, lambda line: None))
     fetch(client, "tiny.digits.0", tmp_path / "mine")
     again(home, trained)
     home.local_path.unlink()
