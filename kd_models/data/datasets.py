@@ -53,18 +53,21 @@ DATASETS: Mapping[str, DatasetRow] = {
             channels=1,
             classes=_DIGITS,
             load=load_digits,
+            licence="cc-by-4.0",
         ),
         DatasetRow(
             name="mnist",
             channels=1,
             classes=_DIGITS,
             load=load_mnist,
+            licence="cc-by-sa-3.0",
         ),
         DatasetRow(
             name="fmnist",
             channels=1,
             classes=_FASHION,
             load=load_fmnist,
+            licence="mit",
         ),
         DatasetRow(
             name="cifar10",

@@ -54,12 +54,14 @@ class DatasetRow:
         channels: 3 for colour, 1 for grey; a method may want others.
         classes: the canonical keys with their display names, in the order of the class indices.
         load: reads the dataset.
+        licence: of its images, as the Hugging Face Hub spells it; ``other`` where that has no name.
     """
 
     name: str
     channels: int
     classes: Mapping[str, str] = field(hash=False)
     load: Callable[[Path, LoadOptions], Splits] = field(repr=False)
+    licence: str = "other"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,8 +15,8 @@ from kd_models.data import OneClassData
 from kd_models.evaluation.metrics import ScoreArray, evaluate
 from kd_models.evaluation.protocol import holdout_split
 from kd_models.export.int8 import to_int8
-from kd_models.export.onnx_model import program_of, to_onnx
-from kd_models.package import ExportedModel, Exports, Package
+from kd_models.export.onnx_model import program_of, save_program, to_onnx
+from kd_models.package import PROGRAM, ExportedModel, Exports, Package
 from kd_score.detector import INT8_MODEL, MODEL, run, session
 
 TOLERANCE = 1e-4
@@ -67,6 +67,7 @@ def export(package: Package, data: OneClassData, folder: Path) -> Package:
     small = _compared(package, quantised, data, expected)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL).write_bytes(model)
+    save_program(program, folder / PROGRAM)
     if (lost := exact.auroc - small.auroc) > INT8_MAY_LOSE:
         left_out[INT8_MODEL] = f"int8 loses {lost:.4f} AUROC; {INT8_MAY_LOSE:g} is allowed"
     else:

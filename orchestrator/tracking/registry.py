@@ -3,11 +3,12 @@
 import base64
 import contextlib
 import io
+import math
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -21,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 import kd_score
-from kd_models.package import TEACHER, Package, PackageConfig
+from kd_models.package import TEACHER, OverSeeds, Package, PackageConfig
 from kd_models.values import nearest
 from kd_score.detector import CONFIG, MODEL, SUMS, check_file, write_sums
 from kd_score.errors import PackageError
@@ -142,7 +143,7 @@ def register(
     changes = []
     with lock_of(str(client.tracking_uri)):
         if _config(run.info.run_id).exports is None:
-            _export(client, run.info.run_id, export)
+            _export(client, run, export)
             changes.append("exported")
         tags = {**_version_tags(run), **about}
         version = _registered(client, name, tags["stage_key"])
@@ -219,14 +220,32 @@ def _downloaded(client: MlflowClient, run_id: str, folder: Path) -> Package:
     return Package.load(package)
 
 
-def _export(client: MlflowClient, run_id: str, export: Callable[[Package, Path], Package]) -> None:
+def _export(client: MlflowClient, run: Run, export: Callable[[Package, Path], Package]) -> None:
     """Log a student's package again, with exported models."""
     with tempfile.TemporaryDirectory() as folder:
-        package = _downloaded(client, run_id, Path(folder))
+        package = _downloaded(client, run.info.run_id, Path(folder))
+        config = package.config.model_copy(update={"over_seeds": _over_seeds(run)})
         place = Path(folder) / "exported"
-        export(package, place)
+        export(replace(package, config=config), place)
         (place / TEACHER).unlink(missing_ok=True)  # it lies with the sweep's own run, once
-        client.log_artifacts(run_id, str(place), PACKAGE)
+        client.log_artifacts(run.info.run_id, str(place), PACKAGE)
+
+
+def _over_seeds(run: Run) -> OverSeeds:
+    """Return what a student's configuration came to over its seeds."""
+    metrics = run.data.metrics
+    # MLflow removes no metric: a spread that is no more is not a number.
+    spreads = {
+        name: None if math.isnan(spread := metrics.get(f"{name}_spread", math.nan)) else spread
+        for name in ("auroc", "test_auroc")
+    }
+    return OverSeeds(
+        seeds=int(metrics.get("seeds", 1)),
+        auroc_mean=metrics.get("auroc_mean", metrics["auroc"]),
+        auroc_spread=spreads["auroc"],
+        test_auroc_mean=metrics.get("test_auroc_mean", metrics["test_auroc"]),
+        test_auroc_spread=spreads["test_auroc"],
+    )
 
 
 def _logged_model(client: MlflowClient, run_id: str) -> str | None:

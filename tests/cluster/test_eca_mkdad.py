@@ -69,7 +69,7 @@ def test_planted_defects_are_found_and_located(
         return json.loads(done.stdout)
 
     # The limit is what must be deployed, teacher and all; the student alone would be within it.
-    [champion] = job("choose", "cloth", "--max-params", 16_000_000)["champions"]
+    [champion] = job("choose", "cloth", "--max-params", 16_000_000, "--register")["champions"]
     package = tmp_path / "detector"
     job("download", champion["model"], package)
     scored = job("score", package, dataset, "--heatmaps", tmp_path / "maps")

@@ -250,7 +250,7 @@ def test_a_method_of_a_package_outside_is_swept_chosen_downloaded_and_scored(
     aurocs = {(row["normal_class"], row["side"]): row["auroc"] for row in swept["candidates"]}
     assert aurocs["8", 8] > aurocs["8", 2] > 0.7
     assert kd("sweep", "sweep.yaml", "--executor", "inline")["reused"] == 4
-    chosen = kd("choose", "outside")["champions"]
+    chosen = kd("choose", "outside", "--register")["champions"]
     assert [one["student"] for one in chosen] == ["8", "8"]
     kd("download", "outside.digits.8", "mine")
     scored = kd("score", "mine", "digits")

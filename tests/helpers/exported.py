@@ -38,6 +38,7 @@ def fitted_package(data: OneClassData) -> Package:
         normal_class_name=data.normal_class,
         seed=0,
         stage_key="0123",
+        fingerprint=data.fingerprint,
         detector=detector,
         preprocessing=Preprocessing(image_size=32, channels=1),
         threshold=threshold,

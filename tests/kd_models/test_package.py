@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from packages import measured
+from huggingface_hub import ModelCard
+from packages import measured, sum_up
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -14,15 +15,16 @@ from kd_models.methods.pkdgan.step import GanLearner
 from kd_models.package import (
     CARD,
     WEIGHTS,
+    OverSeeds,
     Package,
     PackageConfig,
     Preprocessing,
-    model_card,
 )
+from kd_models.package.card import model_card
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
 from kd_models.world import World
-from kd_score.detector import CONFIG, SUMS, write_sums
+from kd_score.detector import CONFIG, SUMS
 from kd_score.errors import PackageError
 
 DrawImages = Callable[..., Tensor]
@@ -39,6 +41,7 @@ def config(**changes: object) -> PackageConfig:
         "normal_class_name": "Bag",
         "seed": 3,
         "stage_key": "0123abcd",
+        "fingerprint": "4567",
         "detector": DETECTOR,
         "preprocessing": Preprocessing(image_size=32, channels=1),
         "threshold": 0.0123456,
@@ -77,11 +80,6 @@ def rewrite(folder: Path, **changes: object) -> None:
     stored = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(stored | changes))
     sum_up(folder)
-
-
-def sum_up(folder: Path) -> None:
-    """Let the checksums be those of the files, whatever these are."""
-    write_sums(folder, [path.name for path in folder.iterdir() if path.name != SUMS])
 
 
 def test_a_loaded_package_is_the_saved_one(
@@ -251,3 +249,39 @@ def test_a_changed_file_is_refused_by_name(folder: Path, name: str) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(PackageError, match=f"{name} was changed or is damaged"):
         Package.load(folder)
+
+
+def test_the_hub_reads_the_model_card() -> None:
+    over = OverSeeds(seeds=3, auroc_mean=0.9, auroc_spread=0.01, test_auroc_mean=0.8)
+    data = ModelCard(model_card(config(over_seeds=over))).data
+    assert data.license == "mit"
+    assert data.tags == ["novelty-detection", "anomaly-detection", "pkdgan"]
+    results = {one.metric_name: one for one in data.eval_results}
+    assert {one.dataset_type for one in results.values()} == {"fmnist"}
+    assert {one.metric_type for one in results.values()} == {"roc_auc"}
+    assert results["AUROC (whole test split)"].metric_value == 0.91234
+    assert results["AUROC (test half)"].metric_value == 0.73456
+    assert results["AUROC (whole test split), mean of 3 seeds +- 0.0100"].metric_value == 0.9
+
+
+@pytest.mark.parametrize(
+    ("dataset", "licence", "words"),
+    [
+        ("digits", "cc-by-4.0", "under cc-by-4.0"),
+        ("cifar10", "other", "under terms of their own"),
+        ("folder:/data/parts", "other", "your own"),
+    ],
+)
+def test_the_model_card_says_what_is_known_of_licences(
+    dataset: str, licence: str, words: str
+) -> None:
+    text = model_card(config(dataset=dataset))
+    assert ModelCard(text).data.license == licence
+    assert words in text
+
+
+@pytest.mark.parametrize("name", ["a: b", "#x", "---", "`", '"', "螺丝", "- y"])
+def test_any_name_is_one_in_the_card_s_metadata(name: str) -> None:
+    dataset = f"folder:/{name}"
+    card = ModelCard(model_card(config(dataset=dataset, normal_class_name=name)))
+    assert {one.dataset_type for one in card.data.eval_results} == {dataset}

@@ -80,6 +80,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         normal_class_name="3",
         seed=0,
         stage_key="0" * 64,
+        fingerprint="0",
         detector=GanDetector(network=network, distance="mse"),
         preprocessing=Preprocessing(image_size=32, channels=1),
         threshold=0.0,

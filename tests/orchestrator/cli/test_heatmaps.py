@@ -46,12 +46,13 @@ def eca_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         normal_class_name="cloth",
         seed=0,
         stage_key="0" * 64,
+        fingerprint="0",
         detector=FeatureDetector(
             student=own, layers=(3, 4, 5), lambda_=0.1, teacher=teacher.sha256
         ),
         preprocessing=Preprocessing(image_size=32, channels=3),
         threshold=0.0,
-        measured=measured(params=15_061_544, flops=327_619_840),
+        measured=measured(),
     )
     folder = tmp_path_factory.mktemp("eca") / "package"
     Package(config, weights, teacher.state).save(folder)

@@ -17,7 +17,11 @@ MENTIONED = {
     "sweep": ["FILE", "--set", "--address", "--executor", "--dry-run", "--json", "inline"],
     "doctor": ["FILE", "--set", "--address", "--executor", "--json", "fail"],
     "profile": ["--method", "--dataset", "--set", "--json"],
-    "choose": ["SWEEP", "--max-params", "--max-flops", "--tracking-uri", "--json", "champion"],
+    "choose": [
+        *("SWEEP", "--max-params", "--max-flops", "--max-latency-us", "--max-bytes", "--max-drop"),
+        *("--cheapest-by", "--per", "--register", "--dry-run", "--tracking-uri", "--json"),
+        "champion",
+    ],
     "download": ["MODEL", "DEST", "--tracking-uri", "--json", "NAME@alias", "NAME/version"],
     "score": ["PACKAGE", "IMAGES", "--data", "--unreadable", "--json", "threshold"],
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from packages import sum_up
 from PIL import Image
 
 from kd_models.data import load, one_class, read_image, to_model_input
@@ -26,6 +27,7 @@ def student_at(student: Path, tmp_path: Path) -> Callable[[float], Path]:
         config = json.loads((folder / "config.json").read_text())
         config["threshold"] = threshold
         (folder / "config.json").write_text(json.dumps(config))
+        sum_up(folder)
         return folder
 
     return make
@@ -174,6 +176,7 @@ def test_a_folder_dataset_names_its_images_and_skips_where_asked(
     own = tmp_path / "own"
     shutil.copytree(student, own)
     (own / "config.json").write_text(json.dumps(config))
+    sum_up(own)
     tree = tmp_path / "tree"
     for part in ("train/normal", "test/normal", "test/novel"):
         (tree / part).mkdir(parents=True)
@@ -206,7 +209,7 @@ def test_neither_image_nor_dataset(kd: Callable[..., Any], student: Path, name: 
 def test_a_folder_that_is_no_package(kd: Callable[..., Any], images: Path, tmp_path: Path) -> None:
     ended = kd("score", tmp_path, images)
     assert ended.exit_code == 2
-    assert f"error: {tmp_path} is no student's package: config.json is missing" in ended.stderr
+    assert f"error: {tmp_path} is no detector's package: SHA256SUMS is missing" in ended.stderr
     assert "kd download makes one" in ended.stderr
 
 
@@ -219,7 +222,7 @@ def test_a_damaged_package(
     (damaged / name).write_bytes((damaged / name).read_bytes()[:100])
     ended = kd("score", damaged, images)
     assert ended.exit_code == 2
-    assert f"error: {damaged} is damaged: " in ended.stderr
+    assert f"error: {damaged / name} was changed or is damaged" in ended.stderr
 
 
 @pytest.mark.parametrize(
