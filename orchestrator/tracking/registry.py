@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -259,27 +260,31 @@ def _logged_model(client: MlflowClient, run_id: str) -> str | None:
 
 def _log_model(client: MlflowClient, run_id: str) -> str:
     """Log a student's MLflow model to its run, and return the model's id."""
-    from mlflow.models import ModelSignature
-    from mlflow.pyfunc import log_model
-    from mlflow.types import ColSpec, Schema
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow, about itself, from its import on
+        from mlflow.models import ModelSignature
+        from mlflow.pyfunc import log_model
+        from mlflow.types import ColSpec, Schema
 
-    answer = Schema([ColSpec("double", "score"), ColSpec("string", "verdict")])
-    with tempfile.TemporaryDirectory() as folder:
         package = mlflow.artifacts.download_artifacts(
             run_id=run_id, artifact_path=PACKAGE, dst_path=folder
         )
-        served = Path(folder) / "served"
+        served, code = Path(folder) / "served", Path(folder) / kd_score.__name__
         served.mkdir()
         for name in (CONFIG, MODEL):
             shutil.copy(Path(package) / name, served / name)
         write_sums(served, [CONFIG, MODEL])
+        code.mkdir()
+        for module in Path(kd_score.__file__).parent.glob("*.py"):
+            shutil.copy(module, code)
+        answer = Schema([ColSpec("double", "score"), ColSpec("string", "verdict")])
         # Only an active run puts a model into its own experiment.
         with _active(client, run_id):
             info = log_model(
                 name=STUDENT,
                 python_model=str(Path(__file__).with_name("serving.py")),
                 artifacts={"package": str(served)},
-                code_paths=[str(Path(kd_score.__file__).parent)],
+                code_paths=[str(code)],
                 signature=ModelSignature(outputs=answer),
                 input_example=_example(),
                 pip_requirements=[
