@@ -308,11 +308,14 @@ class Variant:
         image_size: pixels a side of the images that its networks take.
         steps: steps and their recipes, parents before children, the student's last. A step whose
             learner has no objectives has None for a recipe.
+        alone: the axes of the variant that trains the same student without a teacher, which shows
+            what the teacher adds; None where there is no such variant.
     """
 
     axes: Mapping[str, Any]
     image_size: int
     steps: tuple[tuple[Step, Recipe | None], ...]
+    alone: Mapping[str, Any] | None = None
 
 
 class MethodSettings(Value, ABC):

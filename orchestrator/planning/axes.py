@@ -15,7 +15,7 @@ TAKEN_AXES = frozenset(
         *COST_METRICS,
         *("dataset", "normal_class", "method", "student", "seed", "step", "role", "sweep"),
         *("seeds", "auroc_mean", "auroc_spread", "val_auroc_mean", "val_auroc_spread"),
-        *("test_auroc_mean", "test_auroc_spread"),
+        *("test_auroc_mean", "test_auroc_spread", "above_alone"),
         *("kind", "label", "configuration", "methods"),
         *("stage_key", "parent_keys", "run_id", "status", "reason", "complete", "protocol"),
         *("teacher_auroc", "teacher_val_auroc", "difference_to_teacher", "pixel_auroc", "pro"),

@@ -1,7 +1,7 @@
 """Configurations: what candidates are without task and seed, and what tells them apart."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,12 +23,14 @@ class Configuration:
         kind: what it makes.
         axes: values by the name of the method's own axis, as JSON; the first says most.
         label: what the sweep file calls it, where it has several of one method.
+        alone: the axes of the same student trained without a teacher, if there is such a one.
     """
 
     method: str
     kind: Kind
     axes: Mapping[str, Any]
     label: str | None = None
+    alone: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def group(self) -> str:
@@ -39,6 +41,11 @@ class Configuration:
     def key(self) -> str:
         """Return what only equal configurations share."""
         return canonical_json([self.method, self.label, self.axes])
+
+    @cached_property
+    def key_alone(self) -> str | None:
+        """Return the key of the same student trained without a teacher, if there is such a one."""
+        return None if self.alone is None else canonical_json([self.method, self.label, self.alone])
 
     @property
     def name(self) -> str:

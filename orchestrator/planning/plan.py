@@ -286,7 +286,9 @@ class _Planning:
         chain = tuple(self._same.setdefault(step, step) for step in chain)
         check_axes(method.method, variant.axes, chain[-1].step)
         kind = "baseline" if is_baseline else chain[-1].step.kind
-        configuration = Configuration(method.method, kind, variant.axes, method.label)
+        configuration = Configuration(
+            method.method, kind, variant.axes, method.label, variant.alone
+        )
         return _PlannedVariant(configuration, variant.image_size, chain)
 
     def _check_is_told_apart(self, candidate: Candidate, variant: "_PlannedVariant") -> None:

@@ -87,11 +87,19 @@ class Compared:
         one teacher. A baseline is the same for every seed.
         """
         by_class: dict[str, list[float]] = {}
-        for normal_class, difference in self._differences(other, metric):
+        for (normal_class, _), difference in self._differences(other, metric):
             by_class.setdefault(normal_class, []).append(difference)
         if len(by_class) >= FEW_CLASSES or self._has_one_teacher or other._has_one_teacher:
             return [mean(own) for own in by_class.values()]
         return [difference for own in by_class.values() for difference in own]
+
+    def spread_above(self, other: "Compared", metric: str) -> float | None:
+        """Return the standard deviation over seeds of the mean difference to another one."""
+        by_seed: dict[int, list[float]] = {}
+        for (_, seed), difference in self._differences(other, metric):
+            by_seed.setdefault(seed, []).append(difference)
+        most = max(map(len, by_seed.values()), default=0)
+        return spread([mean(own) for own in by_seed.values() if len(own) == most])
 
     @property
     def _has_one_teacher(self) -> bool:
@@ -105,8 +113,10 @@ class Compared:
                 return True
         return False
 
-    def _differences(self, other: "Compared", metric: str) -> Iterator[tuple[str, float]]:
-        """Yield the normal class and the difference, for each class and seed that both have."""
+    def _differences(
+        self, other: "Compared", metric: str
+    ) -> Iterator[tuple[tuple[str, int], float]]:
+        """Yield class, seed and difference, for each class and seed that both have."""
         for (normal_class, seed), result in self.results.items():
             own = value_of(result, metric)
             if other.configuration.kind == "baseline":
@@ -115,7 +125,33 @@ class Compared:
                 found = other.results.get((normal_class, seed))
                 theirs = None if found is None else value_of(found, metric)
             if own is not None and theirs is not None:
-                yield normal_class, own - theirs
+                yield (normal_class, seed), own - theirs
+
+
+@dataclass(frozen=True)
+class Beside:
+    """How a configuration stands beside another one.
+
+    Attributes:
+        above: mean difference, where both have a class and seed in common.
+        spread: standard deviation over seeds of the difference; None of fewer than two.
+        p: of the difference, corrected for the number of students; None where there are too few
+            differences to tell.
+    """
+
+    above: float
+    spread: float | None
+    p: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Return it in words."""
+        around = "" if self.spread is None else f" +- {self.spread:.4f}"
+        if self.p is None:
+            told = "too few to tell"
+        else:
+            told = f"p {self.p:.3f}" if self.p < SIGNIFICANT else "not told apart"
+        return f"{self.above:+.4f}{around}, {told}"
 
 
 @dataclass(frozen=True)
@@ -131,6 +167,7 @@ class Standing:
         p: of that difference, corrected for the number of students; None where there are too few
             differences to tell.
         kept_up_with: baselines that cost no more and that it is not shown to beat, in words.
+        alone: how it stands beside the same student trained alone: what distillation adds.
     """
 
     compared: Compared
@@ -139,6 +176,7 @@ class Standing:
     below_best: float | None
     p: float | None
     kept_up_with: tuple[str, ...]
+    alone: "Beside | None" = None
 
     @property
     def told_apart(self) -> bool:
@@ -180,6 +218,10 @@ class Standing:
             "told_apart": self.told_apart,
             "verdict": self.verdict,
             "cheaper_baselines_as_good": list(self.kept_up_with),
+            "difference_to_teacher_spread": one.spread("difference_to_teacher"),
+            "above_alone": self.alone.above if self.alone else None,
+            "above_alone_spread": self.alone.spread if self.alone else None,
+            "above_alone_p": self.alone.p if self.alone else None,
             **one.cost.as_metrics(),
         }
 
@@ -220,7 +262,11 @@ def compare(results: Sequence[CandidateResult]) -> list[Compared]:
 
 
 _OVER_SEEDS = ("auroc", "val_auroc", "test_auroc")
-OVER_SEEDS = ("seeds", *(f"{of}_{what}" for of in _OVER_SEEDS for what in ("mean", "spread")))
+ABOVE_ALONE = "above_alone"
+OVER_SEEDS = (
+    *("seeds", ABOVE_ALONE),
+    *(f"{of}_{what}" for of in _OVER_SEEDS for what in ("mean", "spread")),
+)
 """what is said of a configuration on one task"""
 
 
@@ -229,7 +275,8 @@ def over_seeds(
 ) -> Iterator[tuple[CandidateResult, dict[str, float]]]:
     """Yield each finished result with the mean and spread of its configuration on its task.
 
-    Of one seed there is no spread.
+    Of one seed there is no spread. ``above_alone`` is the difference of the mean AUROC to that of
+    the same student trained without a teacher, where there is one.
     """
     groups: dict[tuple[str, str, str], list[CandidateResult]] = {}
     for result in results:
@@ -237,8 +284,15 @@ def over_seeds(
             candidate = result.candidate
             group = (*candidate.task, candidate.configuration.key)
             groups.setdefault(group, []).append(result)
-    for own in groups.values():
+    for (*task, _), own in groups.items():
         found: dict[str, float] = {"seeds": float(len(own))}
+        key_alone = own[0].candidate.configuration.key_alone
+        if key_alone is not None and (alone := groups.get((task[0], task[1], key_alone))):
+            taught, untaught = (
+                mean(value for each in of if (value := value_of(each, "auroc")) is not None)
+                for of in (own, alone)
+            )
+            found[ABOVE_ALONE] = taught - untaught
         for metric in _OVER_SEEDS:
             values = [value for each in own if (value := value_of(each, metric)) is not None]
             found[f"{metric}_mean"] = mean(values)
@@ -273,10 +327,12 @@ def _on_a_dataset(compared: Sequence[Compared], metric: Judged) -> list[Standing
     below = {id(one): best.above(one, metric) for one in others} if best else {}
     telling = [place for place, own in below.items() if can_tell(len(own), len(others))]
     p_of = dict(zip(telling, holm([paired_p(below[place]) for place in telling]), strict=True))
+    beside = _beside_alone(students, metric)
     return [
         Standing(
             one,
             metric,
+            alone=beside.get(id(one)),
             is_best=one is best,
             below_best=mean(own) if (own := below.get(id(one))) else None,
             p=p_of.get(id(one)),
@@ -286,6 +342,25 @@ def _on_a_dataset(compared: Sequence[Compared], metric: Judged) -> list[Standing
         )
         for one in compared
     ]
+
+
+def _beside_alone(students: Sequence[Compared], metric: Judged) -> dict[int, Beside]:
+    """Return how students stand beside the same ones trained alone, by their identity."""
+    by_key = {one.configuration.key: one for one in students}
+    pairs = [
+        (one, alone, above)
+        for one in students
+        if (alone := by_key.get(one.configuration.key_alone or "")) is not None
+        and (above := one.above(alone, metric))
+    ]
+    telling = [
+        place for place, (_, _, above) in enumerate(pairs) if can_tell(len(above), len(pairs))
+    ]
+    p_of = dict(zip(telling, holm([paired_p(pairs[n][2]) for n in telling]), strict=True))
+    return {
+        id(one): Beside(mean(above), one.spread_above(alone, metric), p_of.get(place))
+        for place, (one, alone, above) in enumerate(pairs)
+    }
 
 
 def _kept_up_with(

@@ -95,7 +95,8 @@ def _number(value: float | None, form: str) -> str:
 def standings_table(found: Sequence[Standing], protocol: str) -> Table:
     """Return one row per dataset and configuration: means over classes and seeds, and verdicts.
 
-    ``+-`` is the standard deviation over seeds of the mean over classes.
+    ``+-`` is the standard deviation over seeds of the mean over classes. ``vs alone`` is the
+    difference to the same student trained without a teacher: what distillation adds.
     """
     title = f"compared (protocol {protocol}): means over normal classes, +- spread over seeds"
     table = Table(title=title)
@@ -109,7 +110,7 @@ def standings_table(found: Sequence[Standing], protocol: str) -> Table:
         "gmean": lambda one: _number(one.mean("gmean"), ".4f"),
         "FPR": lambda one: _number(one.mean("fpr"), ".4f"),
         "FNR": lambda one: _number(one.mean("fnr"), ".4f"),
-        "vs teacher": lambda one: _number(one.mean("difference_to_teacher"), "+.4f"),
+        "vs teacher": lambda one: _with_spread(one, "difference_to_teacher", "+.4f"),
         "params": lambda one: f"{one.cost.deployed.params:,}",
         "FLOPs": lambda one: f"{one.cost.deployed.flops:,}",
         "us": lambda one: f"{one.cost.deployed.latency_us:,.0f}",
@@ -117,19 +118,25 @@ def standings_table(found: Sequence[Standing], protocol: str) -> Table:
     }
     for name in measured:
         table.add_column(name, justify="right")
+    is_any_taught = any(standing.alone for standing in found)
+    if is_any_taught:
+        table.add_column("vs alone")
     table.add_column("vs best student")
     table.add_column("as good and no dearer")
     for standing in found:
         one = standing.compared
         place = [one.dataset, one.words][-len(names) :]
-        cells = [*place, *(cell(one) for cell in measured.values()), standing.verdict]
+        cells = [*place, *(cell(one) for cell in measured.values())]
+        if is_any_taught:
+            cells.append(standing.alone.verdict if standing.alone else "")
+        cells.append(standing.verdict)
         table.add_row(*map(Text, cells), Text(", ".join(standing.kept_up_with)))
     return table
 
 
-def _with_spread(one: Compared, metric: str) -> str:
+def _with_spread(one: Compared, metric: str, form: str = ".4f") -> str:
     around = one.spread(metric)
-    return _number(one.mean(metric), ".4f") + ("" if around is None else f" +- {around:.4f}")
+    return _number(one.mean(metric), form) + ("" if around is None else f" +- {around:.4f}")
 
 
 def classes_table(compared: Sequence[Compared]) -> Table:

@@ -22,7 +22,7 @@ from kd_models.methods.pkdgan.networks import (
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.scores import Score
 from kd_models.methods.pkdgan.step import StepConfig
-from kd_models.methods.pkdgan.structures import TEACHER, Structure, Term, chain
+from kd_models.methods.pkdgan.structures import ALONE, TEACHER, Structure, Term, chain
 from kd_models.methods.prototypes import PrototypeSettings
 from kd_models.recipe import Recipe
 from kd_models.values import Value
@@ -156,7 +156,10 @@ class PkdganSettings(MethodSettings):
                 chain: list[tuple[Step, Recipe | None]] = [*steps]
                 if score == "calibrated":
                     chain.append((self._calibration(name, steps[-1][0], images), None))
-                yield Variant({**axes, "score": score}, IMAGE_SIZE, tuple(chain))
+                own = {**axes, "score": score}
+                is_taught = any(step.distils for step in _chain_with_teacher(name))
+                alone = {**own, "structure": ALONE.name} if is_taught else None
+                yield Variant(own, IMAGE_SIZE, tuple(chain), alone)
 
     def _recipe(self, place: int, step: Structure) -> Recipe:
         """Return the recipe of the step at a place in its chain."""

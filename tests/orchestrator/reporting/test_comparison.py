@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,59 @@ def test_students_of_one_teacher_are_no_independent_seeds(plan_of: Callable[...,
     for seed, verdict in ((None, "-0.1000, p 0.008"), (0, "-0.1000, too few to tell")):
         plan = plan_of(structures=["kdgan-1", "kdgan-2"], seeds=8, teacher={"seed": seed})
         assert stand(plan, value)["kdgan-2"].verdict == verdict
+
+
+TAUGHT = {
+    "method": "pkdgan",
+    "placements": None,
+    "structures": ["teacher", "alone", "kdgan-1", "p-kdgan-23"],
+    "scores": ["paper"],
+    "normal_classes": list(range(8)),
+    "seeds": 2,
+}
+
+
+def taught() -> Results:
+    """KDGAN-1 is above the same student alone by 0.1, with the second seed by 0.12."""
+    by_structure = {"teacher": 0.95, "alone": 0.7, "kdgan-1": 0.8, "p-kdgan-23": 0.7}
+    plan = planned(**TAUGHT)
+    aurocs = []
+    for candidate in plan.candidates:
+        structure = candidate.axes["structure"]
+        lucky = 0.02 * (structure == "kdgan-1" and candidate.seed)
+        turn = 0.01 * (-1) ** int(candidate.normal_class) * (structure == "p-kdgan-23")
+        aurocs.append(by_structure[structure] + lucky + turn)
+    return [
+        replace(result, evaluation=replace(result.evaluation, test_auroc=auroc))
+        for result, auroc in zip(finished(plan, aurocs), aurocs, strict=True)
+    ]
+
+
+def test_what_distillation_adds_is_the_difference_to_the_same_student_alone() -> None:
+    found = {s.compared.words: s for s in standings(compare(taught()), "holdout")}
+    assert found["teacher"].alone is None
+    assert found["alone"].alone is None
+    helped, idle = found["kdgan-1"].alone, found["p-kdgan-23"].alone
+    assert helped is not None
+    assert idle is not None
+    assert helped.above == pytest.approx(0.11)
+    assert helped.spread == pytest.approx(0.02 / 2**0.5)
+    assert helped.p is not None
+    assert helped.p < 0.05
+    assert helped.verdict.startswith("+0.1100 +- 0.0141, p 0.0")
+    assert idle.verdict == "+0.0000 +- 0.0000, not told apart"
+    row = found["kdgan-1"].as_row()
+    assert (row["above_alone"], row["above_alone_p"]) == (helped.above, helped.p)
+    heading, *rows = cells(standings_table(list(found.values()), "holdout"))
+    shown = {row[0]: row[heading.index("vs alone")] for row in rows}
+    assert (shown["alone"], shown["kdgan-1"]) == ("", helped.verdict)
+
+
+def test_each_result_has_what_distillation_added_on_its_task() -> None:
+    for result, found in over_seeds(taught()):
+        expected = {"kdgan-1": 0.11, "p-kdgan-23": 0.01 * (-1) ** int(result.candidate.task[1])}
+        structure = result.candidate.axes["structure"]
+        assert found.get("above_alone") == pytest.approx(expected.get(structure))
 
 
 def test_what_the_correction_leaves_no_room_for_is_too_few_to_tell() -> None:
