@@ -33,6 +33,7 @@ class Outcome:
         reused: how many the store had, or another sweep trained meanwhile.
         seconds: how long it took.
         tracking_problems: what MLflow lacks, and why.
+        experiment_id: of the sweep in MLflow.
     """
 
     results: tuple[CandidateResult, ...]
@@ -40,6 +41,7 @@ class Outcome:
     reused: int
     seconds: float
     tracking_problems: tuple[str, ...]
+    experiment_id: str
 
     @property
     def succeeded(self) -> bool:
@@ -96,7 +98,8 @@ def run_sweep(
             executor.send(work, unfinished, say)
             schedule = _schedule(plan, finished, executor, say)
         # MLflow hears of the sweep only now, when nothing is left that can fail at once.
-        log = BackgroundTracker(Tracker(plan, store, spec.storage), plan, store)
+        tracker = Tracker(plan, store, spec.storage)
+        log = BackgroundTracker(tracker, plan, store)
         try:
             log.start_sweep(prepared.pretrained, finished)
             if left:
@@ -115,6 +118,7 @@ def run_sweep(
         reused=len(finished | schedule.found),
         seconds=time.monotonic() - began,
         tracking_problems=problems,
+        experiment_id=tracker.experiment_id,
     )
 
 

@@ -127,6 +127,7 @@ def _run(
     from orchestrator.reporting.tables import candidates_table, classes_table, standings_table
     from orchestrator.sweep import run_sweep
     from orchestrator.tracking.client import without_password
+    from orchestrator.tracking.views import link
 
     outcome = run_sweep(spec, executor, lambda: display_for(log), say, verify=verify)
     for result in outcome.results:
@@ -139,8 +140,12 @@ def _run(
     compared = compare(outcome.results)
     found = standings(compared, spec.evaluation.protocol)
     uri = without_password(spec.storage.mlflow_uri)
-    server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
-    look = uri if uri.startswith("http") else server
+    is_server = uri.startswith("http")
+    view = link(uri if is_server else _LOCAL_SERVER, outcome.experiment_id)
+    look = f"Compare the students in MLflow: {view}"
+    if not is_server:
+        server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
+        look = f"Compare the students in MLflow: start it with {server}, then open {view}"
     data = {
         "name": spec.name,
         "succeeded": outcome.succeeded,
@@ -148,6 +153,7 @@ def _run(
         "reused": outcome.reused,
         "seconds": round(outcome.seconds, 3),
         "tracking_uri": uri,
+        "view": view,
         "configurations": [standing.as_row() for standing in found],
         "candidates": [result.as_row() for result in outcome.results],
     }
@@ -160,10 +166,13 @@ def _run(
         *([standings_table(found, spec.evaluation.protocol)] if compared else []),
         *([classes_table(compared)] if any(len(one.classes) > 1 for one in compared) else []),
         f"{outcome.trained} stages trained, {outcome.reused} reused, {duration(outcome.seconds)}.",
-        f"Compare them in the MLflow UI, experiment {spec.name}: {look}",
+        look,
     )
     return Answer(data, text, exit_code=0 if outcome.succeeded else 1)
 
+
+_LOCAL_SERVER = "http://127.0.0.1:5000"
+"""where ``mlflow server`` listens unless told otherwise"""
 
 _MOST_SHOWN = 30
 """Candidates that are shown one by one; ``--json``, ``--report`` and MLflow have them all."""

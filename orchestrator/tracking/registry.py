@@ -149,8 +149,7 @@ def register(
         tags = {**_version_tags(run), **about}
         version = _registered(client, name, tags["stage_key"])
         if version is None:
-            run_id = run.info.run_id
-            model_id = _logged_model(client, run_id) or _log_model(client, run_id)
+            model_id = _logged_model(client, run.info.run_id) or _log_model(client, run)
             version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
             changes.append(f"version {version.version}")
         else:
@@ -165,6 +164,9 @@ def register(
             if other:
                 version = client.get_model_version(name, version.version)
                 changes.append(f"tags {', '.join(sorted(other))}")
+        if version.description != (text := _description(name, tags)):
+            client.update_model_version(name, version.version, text)
+            changes.append("description")
         champion = client.get_registered_model(name).aliases.get(CHAMPION)
         if champion is None or str(champion) != str(version.version):
             client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -258,7 +260,7 @@ def _logged_model(client: MlflowClient, run_id: str) -> str | None:
     return None
 
 
-def _log_model(client: MlflowClient, run_id: str) -> str:
+def _log_model(client: MlflowClient, run: Run) -> str:
     """Log a student's MLflow model to its run, and return the model's id."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MLflow, about itself, from its import on
@@ -267,7 +269,7 @@ def _log_model(client: MlflowClient, run_id: str) -> str:
         from mlflow.types import ColSpec, Schema
 
         package = mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path=PACKAGE, dst_path=folder
+            run_id=run.info.run_id, artifact_path=PACKAGE, dst_path=folder
         )
         served, code = Path(folder) / "served", Path(folder) / kd_score.__name__
         served.mkdir()
@@ -279,7 +281,7 @@ def _log_model(client: MlflowClient, run_id: str) -> str:
             shutil.copy(module, code)
         answer = Schema([ColSpec("double", "score"), ColSpec("string", "verdict")])
         # Only an active run puts a model into its own experiment.
-        with _active(client, run_id):
+        with _active(client, run):
             info = log_model(
                 name=STUDENT,
                 python_model=str(Path(__file__).with_name("serving.py")),
@@ -295,14 +297,27 @@ def _log_model(client: MlflowClient, run_id: str) -> str:
     return str(info.model_id)
 
 
+def _description(name: str, tags: Mapping[str, str]) -> str:
+    """Return what a version's page says."""
+    why = f" Chosen because it is {tags['reason']}." if "reason" in tags else ""
+    return (
+        f"{tags['student']} ({tags['method']}), seed {tags['seed']}: a novelty detector of "
+        f"{tags['dataset']}, normal class {tags['normal_class']}.{why}\n\n"
+        f"`kd download {name} FOLDER` fetches it as ONNX, int8, safetensors and a model card; "
+        f"`kd-score FOLDER IMAGES` scores images without PyTorch. `mlflow models serve -m "
+        f'"models:/{name}@{CHAMPION}"` answers requests: a column `image` of files as base64, or '
+        "an array of pixels (N, H, W) or (N, H, W, 3).\n"
+    )
+
+
 @contextlib.contextmanager
-def _active(client: MlflowClient, run_id: str) -> Iterator[None]:
-    """Make a finished run the active one; it is finished afterwards, whatever happens."""
+def _active(client: MlflowClient, run: Run) -> Iterator[None]:
+    """Make a finished run the active one; it ended when it did, whatever happens."""
     try:
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run.info.run_id):
             yield
     finally:
-        client.set_terminated(run_id, "FINISHED")
+        client.set_terminated(run.info.run_id, "FINISHED", end_time=run.info.end_time)
 
 
 def _example() -> pd.DataFrame:

@@ -41,6 +41,7 @@ from orchestrator.tracking.client import (
     lock_of,
     teacher_artifact,
 )
+from orchestrator.tracking.views import experiment_tags
 
 _METRICS_A_CALL = 1000
 _LONGEST_NAME, _LONGEST_TAG = 250, 5000
@@ -106,8 +107,16 @@ class Tracker:
         if teacher is not None:
             self._keep_teacher(teacher)
         self._client.update_run(self._sweep_run, status="RUNNING")
+        self._arrange_page()
         settings = self._plan.spec.as_written()
         self._client.log_dict(self._sweep_run, settings, "sweep.yaml")
+
+    def _arrange_page(self) -> None:
+        """Let MLflow's page of the experiment say what there is to see, and show it."""
+        there = self._client.get_experiment(self.experiment_id).tags
+        for name, text in experiment_tags(self._plan, self._sweep_run).items():
+            if there.get(name) != text:
+                self._client.set_experiment_tag(self.experiment_id, name, text)
 
     def answers(self) -> bool:
         """Return whether MLflow can be reached."""

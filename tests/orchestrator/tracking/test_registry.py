@@ -299,7 +299,7 @@ def test_only_what_differs_is_changed(
 ) -> None:
     registered.set_model_version_tag(NAME, "1", "params", "7")
     again = register(registered, NAME, runs["kdgan-2"], export, {"reason": "the best"})
-    assert again.changes == ("tags params, reason", "alias champion")
+    assert again.changes == ("tags params, reason", "description", "alias champion")
     assert versions(registered) == ["1", "2"]
     version = champion(registered)
     assert (str(version.version), version.tags["params"]) == ("1", "49722")
@@ -319,8 +319,9 @@ def test_what_cannot_be_registered_stays_a_finished_student(
     monkeypatch.setattr("orchestrator.tracking.registry._logged_model", lambda *_: None)
     with pytest.raises(OSError, match="disk full"):
         register(clean_registry, NAME, runs["kdgan-2"], export)
-    there = {run.info.run_id for run in finished_candidates(clean_registry, "tiny")}
-    assert runs["kdgan-2"].info.run_id in there
+    before = runs["kdgan-2"].info
+    there = {run.info.run_id: run.info for run in finished_candidates(clean_registry, "tiny")}
+    assert there[before.run_id].end_time == before.end_time
 
 
 # A stored file that somebody changed

@@ -1,0 +1,22 @@
+"""A sweep that a browser looks at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that ended, in an MLflow server."""
+
+    uri: str
+    file: Path
+    answer: Any
+    champions: Any
+    environment: dict[str, str]
+
+    @property
+    def students(self) -> list[Any]:
+        """The candidates that are students, best first."""
+        rows = [row for row in self.answer["candidates"] if row["kind"] == "student"]
+        return sorted(rows, key=lambda row: -row["val_auroc"])
