@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from mlflow.entities import Run
 
+from orchestrator.reporting import statistics
+
 Cheapness = Literal["latency", "flops", "params", "bytes"]
 COSTS: Mapping[Cheapness, str] = MappingProxyType(
     {"latency": "latency_us", "flops": "flops", "params": "params", "bytes": "size_bytes"}
@@ -43,7 +45,7 @@ class Option:
     """A configuration that can be chosen.
 
     Attributes:
-        name: the student in words.
+        name: the student, in the words that tell it from the sweep's others.
         kind: student or baseline.
         runs: of its seeds, on each normal class.
         mean: of what students are compared by, over classes and seeds.
@@ -242,7 +244,7 @@ def _options(runs: Sequence[Run], classes: Sequence[str]) -> list[Option]:
         grouped.setdefault((run.data.tags["method"], run.data.tags["student"]), []).append(run)
     teacher = _teacher(runs)
     options = []
-    for (_, name), own in grouped.items():
+    for own in grouped.values():
         by_seed: dict[str, dict[str, Run]] = {}
         for run in own:
             by_seed.setdefault(run.data.tags["seed"], {})[run.data.tags["normal_class"]] = run
@@ -254,7 +256,8 @@ def _options(runs: Sequence[Run], classes: Sequence[str]) -> list[Option]:
         mean = fmean(means)
         drop = None if teacher is None else teacher - mean
         kept = tuple(run for seed in whole for run in seed.values())
-        options.append(Option(name, own[0].data.tags["kind"], kept, mean, error, drop))
+        tags = own[0].data.tags
+        options.append(Option(tags["configuration"], tags["kind"], kept, mean, error, drop))
     return options
 
 
@@ -301,9 +304,5 @@ def pareto_front(options: Sequence[Option], metric: str) -> list[Option]:
 
     Of options that are alike in both, the first. Cheapest first.
     """
-    ordered = sorted(options, key=lambda option: (option.cost(metric), -option.mean))
-    front: list[Option] = []
-    for option in ordered:
-        if not front or option.mean > front[-1].mean:
-            front.append(option)
-    return front
+    points = [(option.cost(metric), option.mean) for option in options]
+    return [options[place] for place in statistics.pareto_front(points)]

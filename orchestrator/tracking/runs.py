@@ -29,6 +29,7 @@ from orchestrator.planning.stage import Stage
 from orchestrator.planning.storage import StorageSpec, is_s3, sqlite_file
 from orchestrator.reporting.comparison import OVER_SEEDS, over_seeds
 from orchestrator.reporting.figures import stage_figures
+from orchestrator.reporting.page.write import write_page
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import CandidateResult, StageResult
 from orchestrator.store.stages import Store
@@ -43,6 +44,8 @@ from orchestrator.tracking.client import (
 )
 from orchestrator.tracking.views import experiment_tags
 
+REPORT = "report"
+"""the sweep's page and its figures, below its own run"""
 _METRICS_A_CALL = 1000
 _LONGEST_NAME, _LONGEST_TAG = 250, 5000
 """characters that MLflow's databases take"""
@@ -254,6 +257,9 @@ class Tracker:
         with tempfile.TemporaryDirectory() as folder:
             write_report(results, self._plan.spec.evaluation.protocol, Path(folder))
             self._client.log_artifacts(self._sweep_run, folder)
+        with tempfile.TemporaryDirectory() as folder:
+            write_page(self._plan, results, self._store, Path(folder))
+            self._client.log_artifacts(self._sweep_run, folder, REPORT)
         succeeded = counts["finished"] == len(statuses)
         self._client.set_terminated(self._sweep_run, "FINISHED" if succeeded else "FAILED")
 
@@ -395,6 +401,7 @@ class Tracker:
             "normal_class": stage.normal_class,
             **{name: short_text(value) for name, value in axes.items()},
             "student": candidate.configuration.name if candidate else stage.step.name,
+            "configuration": self._words(stage),
             "kind": candidate.configuration.kind if candidate else stage.kind,
             "step": stage.step.name,
             "seed": str(candidate.seed if candidate else stage.seed),

@@ -42,8 +42,7 @@ def experiment_tags(plan: Plan, sweep_run: str) -> dict[str, str]:
 
 
 def _view(plan: Plan, sweep_run: str) -> dict[str, Any]:
-    axes = plan.telling.axes or ["student"]
-    tags = dict.fromkeys(["dataset", "normal_class", "student", *axes, "seed"])
+    tags = ("dataset", "normal_class", "configuration", "seed")
     columns = [f"tags.`{tag}`" for tag in tags] + [f"metrics.`{name}`" for name in _COLUMNS]
     return {
         "searchFilter": "tags.kind = 'student'",
