@@ -10,22 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-PUBLISHED: Mapping[str, Mapping[str, float]] = {
-    "fmnist": {
-        # P-KDGAN, Tables 2 and 4; the student alone is 1.91% below the teacher.
-        "teacher": 0.9311,
-        "alone": 0.9120,
-        "kdgan-1": 0.9248,
-        "kdgan-2": 0.9241,
-        "kdgan-3": 0.9290,
-        "kdgan-4": 0.9242,
-        "p-kdgan-23": 0.9293,
-        "p-kdgan-24": 0.9257,
-        # ECA_MKDAD, Table 2.
-        "eca": 0.9495,
-    }
-}
-"""mean AUROC over ten classes by dataset and structure or placement"""
+from kd_models.methods.registry import method_of
 
 Row = Mapping[str, Any]
 
@@ -59,11 +44,7 @@ def _cells(row: Row, candidates: Sequence[Row], classes: Sequence[str]) -> list[
     by_class = {
         own: [c["auroc"] for c in candidates if c["normal_class"] == own] for own in classes
     }
-    axes = row["axes"]
-    name = str(axes.get("structure") or axes.get("placement") or row["method"])
-    published = PUBLISHED.get(row["dataset"], {}).get(name)
-    if axes.get("score", "paper") != "paper":
-        published = None
+    published = method_of(row["method"]).published_of(row["dataset"], row["axes"])
     return [
         row["configuration"],
         *(f"{mean(found):.4f}" if found else "-" for found in by_class.values()),

@@ -28,6 +28,7 @@ class Outcome:
     """What a sweep came to.
 
     Attributes:
+        plan: what was to be trained.
         results: one for each candidate.
         trained: how many stages were trained here.
         reused: how many the store had, or another sweep trained meanwhile.
@@ -36,6 +37,7 @@ class Outcome:
         experiment_id: of the sweep in MLflow.
     """
 
+    plan: Plan
     results: tuple[CandidateResult, ...]
     trained: int
     reused: int
@@ -113,6 +115,7 @@ def run_sweep(
         if left:
             executor.stop()
     return Outcome(
+        plan,
         tuple(results),
         trained=len(schedule.finished - schedule.found),
         reused=len(finished | schedule.found),

@@ -359,6 +359,8 @@ class Method:
         read_pretrained: reads pretrained weights, given where they are, the folder for downloads
             and whether downloads are allowed; raises WeightsError, or WeightsMissing where only
             a download would help.
+        published: what its paper reports, by dataset and value of the first axis: the AUROC over
+            the whole test split by the paper's score, mean over all of the dataset's classes.
     """
 
     name: str
@@ -369,3 +371,18 @@ class Method:
     is_default: bool = False
     is_baseline: bool = False
     read_pretrained: Callable[[str, Path, bool], PretrainedWeights] | None = None
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def published_of(self, dataset: str, axes: Mapping[str, Any]) -> float | None:
+        """Return what its paper reports of a variant, if it does.
+
+        It reports nothing of a score other than its own: of an axis ``score``, where there is one,
+        with another value than ``paper``.
+
+        Args:
+            dataset: name of the dataset.
+            axes: the variant's values by axis.
+        """
+        if axes.get("score", "paper") != "paper":
+            return None
+        return self.published.get(dataset, {}).get(str(next(iter(axes.values()), "")))

@@ -8,6 +8,7 @@ from orchestrator.cli.choose import choose
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.download import download
 from orchestrator.cli.profile import profile
+from orchestrator.cli.report import report
 from orchestrator.cli.score import score
 from orchestrator.cli.sweep import sweep
 
@@ -22,7 +23,7 @@ def _app() -> typer.Typer:
 
 
 app = _app()
-for _command in (sweep, doctor, choose, download, score, profile):
+for _command in (sweep, doctor, report, choose, download, score, profile):
     app.command()(_command)
 
 

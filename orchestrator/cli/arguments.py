@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.errors import UserError
 from orchestrator.executors import EXECUTORS
+from orchestrator.planning.storage import is_lost_with_the_job
 
 SweepFile = Annotated[Path, typer.Argument(help="Sweep file; jobs/sweeps/ has examples.")]
 Overrides = Annotated[
@@ -20,3 +22,20 @@ ExecutorName = Annotated[
     str, typer.Option(help=f"Where stages train: {' or '.join(EXECUTORS)} (this process).")
 ]
 DEFAULT_EXECUTOR = next(iter(EXECUTORS))
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Make the folder that an option names, before anything else is done.
+
+    Raises:
+        UserError: it cannot be made, or would be lost.
+    """
+    if is_lost_with_the_job(folder):
+        raise UserError(
+            f"{option} {folder}: is relative to a Ray job's working directory, which is deleted "
+            "with the job; give an absolute path"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option} {folder}: cannot be made ({error.strerror})") from None

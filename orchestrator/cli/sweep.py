@@ -15,15 +15,14 @@ from orchestrator.cli.arguments import (
     ExecutorName,
     Overrides,
     SweepFile,
+    check_folder,
 )
 from orchestrator.console import Say
-from orchestrator.errors import UserError
 from orchestrator.executors import open_executor
 from orchestrator.executors.base import Executor
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.prepare import prepare
 from orchestrator.planning.spec import SweepSpec
-from orchestrator.planning.storage import is_lost_with_the_job
 from orchestrator.planning.sweep_file import read_spec
 from orchestrator.store import open_store
 from orchestrator.store.record import damaged_stages
@@ -46,7 +45,7 @@ def sweep(
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="Also write the tables, the plot and the results into this folder."),
+        typer.Option(help="Also write the page, the tables and the results into this folder."),
     ] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -120,8 +119,9 @@ def _run(
     say: Say,
 ) -> Answer:
     if report is not None:
-        _check_report(report)
+        check_folder("--report", report)
     from orchestrator.reporting.comparison import compare, standings
+    from orchestrator.reporting.page.write import write_page
     from orchestrator.reporting.progress import display_for, duration
     from orchestrator.reporting.report import write_report
     from orchestrator.reporting.tables import candidates_table, classes_table, standings_table
@@ -137,6 +137,8 @@ def _run(
         say(f"error: MLflow lacks part of this sweep ({problem}); run the same command again")
     if report is not None:
         write_report(outcome.results, spec.evaluation.protocol, report)
+        store = open_store(spec.storage.store_uri, spec.storage.s3)
+        write_page(outcome.plan, outcome.results, store, report)
     compared = compare(outcome.results)
     found = standings(compared, spec.evaluation.protocol)
     uri = without_password(spec.storage.mlflow_uri)
@@ -176,20 +178,3 @@ _LOCAL_SERVER = "http://127.0.0.1:5000"
 
 _MOST_SHOWN = 30
 """Candidates that are shown one by one; ``--json``, ``--report`` and MLflow have them all."""
-
-
-def _check_report(folder: Path) -> None:
-    """Make the folder before anything is trained.
-
-    Raises:
-        UserError: it cannot be made, or would be lost.
-    """
-    if is_lost_with_the_job(folder):
-        raise UserError(
-            f"--report {folder}: is relative to a Ray job's working directory, which is deleted "
-            "with the job; give an absolute path"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--report {folder}: cannot be made ({error.strerror})") from None

@@ -55,3 +55,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, p * (len(p_values) - rank)))
         corrected[place] = largest
     return corrected
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the places of the points that no other one beats, cheapest first.
+
+    A point is beaten by one that is at least as good and as cheap, and better in one of the two. Of
+    points that are alike in both, the first is on the front.
+
+    Args:
+        points: cost and merit of each.
+    """
+    ordered = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1]))
+    front: list[int] = []
+    for place in ordered:
+        if not front or points[place][1] > points[front[-1]][1]:
+            front.append(place)
+    return front

@@ -105,6 +105,22 @@ class Checkpoints:
             tuple(unreadable.values()),
         )
 
+    def diverged(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return by key why stages diverged, of those that did."""
+        there = self._objects.existing(map(_name, keys))
+        return {
+            name.rpartition("/")[2]: reason
+            for name, reason in in_parallel(self._reason, sorted(there))
+            if reason is not None
+        }
+
+    def _reason(self, name: str) -> str | None:
+        try:
+            reason = json.loads(self._objects.get(name).partition(b"\n")[0]).get("diverged")
+        except (KeyError, ValueError, AttributeError):  # deleted meanwhile, or damaged
+            return None
+        return None if reason is None else str(reason)
+
     def _write(self, key: str, header: Mapping[str, Any], state: bytes = b"") -> None:
         self._objects.put(_name(key), json.dumps(header).encode() + b"\n" + state)
 

@@ -1,17 +1,14 @@
 """A real MLflow server with a real sweep in it, and a real browser."""
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from looked_at import Swept
+from looked_at import Swept, kd
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from infra.local.mlflow_server import start_mlflow_server
@@ -33,19 +30,6 @@ SPEC: dict[str, Any] = {
     "teacher": {"widths": [1, 2, 4], "training": {"epochs": 2}},
     "training": {"epochs": 3, "batch_size": 16},
 }
-
-
-def kd(environment: dict[str, str], *arguments: str) -> Any:
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("kd")), *arguments, "--json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """ECA_MKDAD (Zhou and Xing 2023): small students that learn VGG16's features of normal images."""
 
 from kd_models.methods.base import Method
+from kd_models.methods.eca_mkdad.published import PUBLISHED
 from kd_models.methods.eca_mkdad.scores import FeatureDetector
 from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
@@ -12,4 +13,5 @@ METHOD = Method(
     detector=FeatureDetector,
     example={"training": {"epochs": 1}},
     read_pretrained=read_teacher,
+    published=PUBLISHED,
 )

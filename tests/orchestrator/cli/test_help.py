@@ -16,6 +16,7 @@ JOBS = Path(__file__).parents[3] / "jobs"
 MENTIONED = {
     "sweep": ["FILE", "--set", "--address", "--executor", "--dry-run", "--json", "inline"],
     "doctor": ["FILE", "--set", "--address", "--executor", "--json", "fail"],
+    "report": ["FILE", "--set", "--out", "--json", "index.html"],
     "profile": ["--method", "--dataset", "--set", "--json"],
     "choose": [
         *("SWEEP", "--max-params", "--max-flops", "--max-latency-us", "--max-bytes", "--max-drop"),
@@ -28,6 +29,7 @@ MENTIONED = {
 REQUIRED = {
     "sweep": "FILE",
     "doctor": "FILE",
+    "report": "FILE",
     "profile": "--dataset",
     "choose": "SWEEP",
     "download": "MODEL",

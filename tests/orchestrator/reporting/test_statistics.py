@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.reporting.statistics import can_tell, holm, paired_p, spread
+from orchestrator.reporting.statistics import can_tell, holm, paired_p, pareto_front, spread
 
 
 def test_spread_is_the_sample_standard_deviation() -> None:
@@ -47,3 +47,21 @@ def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([], []),
+        ([(1.0, 0.5)], [0]),
+        ([(3.0, 0.9), (1.0, 0.5), (2.0, 0.4)], [1, 0]),  # dearer and worse
+        ([(1.0, 0.5), (2.0, 0.5)], [0]),  # dearer and no better
+        ([(1.0, 0.5), (1.0, 0.6)], [1]),  # as cheap and worse
+        ([(1.0, 0.5), (1.0, 0.5)], [0]),
+        ([(2.0, 0.7), (1.0, 0.5), (3.0, 0.6), (4.0, 0.8)], [1, 0, 3]),
+    ],
+)
+def test_the_pareto_front_is_what_no_other_beats_cheapest_first(
+    points: list[tuple[float, float]], front: list[int]
+) -> None:
+    assert pareto_front(points) == front

@@ -13,6 +13,7 @@ import mlflow
 import pytest
 import torch
 from contexts import context_in
+from pages import Page
 from safetensors.torch import load_file, save_file
 
 from kd_models.data import ImageSet, one_class
@@ -213,7 +214,10 @@ def test_the_sweeps_run_holds_the_teacher_once(eca: Any, teacher: PretrainedWeig
 def test_the_sweeps_run_holds_the_report(eca: Any) -> None:
     run_id = eca.runs[""].info.run_id
     names = {"candidates.txt", "candidates.json", "comparison.txt", "comparison.png", "sweep.yaml"}
-    assert files(eca.client, run_id) == {*names, "teachers"}
+    assert files(eca.client, run_id) == {*names, "teachers", "report"}
+    page = Page.read(Path(eca.client.download_artifacts(run_id, "report/index.html")))
+    assert page.column("standings", "configuration") == ["eca", "mkdad"]
+    assert "report/figures/roc-1.svg" in files(eca.client, run_id, "report/figures")
     content = {name: Path(eca.client.download_artifacts(run_id, name)) for name in names}
     assert content["comparison.png"].read_bytes().startswith(b"\x89PNG\r\n")
     compared = content["comparison.txt"].read_text()
