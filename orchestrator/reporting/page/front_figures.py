@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from types import MappingProxyType
 
 from kd_models.evaluation.cost import NetworkCost
@@ -25,6 +26,8 @@ COSTS: Mapping[str, tuple[str, Callable[[NetworkCost], float]]] = MappingProxyTy
 )
 """by the name of the figure: the axis' label, and the cost of all that must be deployed"""
 
+_DEEPEST = 4
+"""times as far below the best as the middle one, at most, an axis goes"""
 _MOST_WITH_SPREAD = 25
 """points; of more of them, only those on the front have bars, which would hide the others"""
 
@@ -63,6 +66,16 @@ def front_of(of: Sequence[Plotted], metric_words: str, name: str) -> Front | Non
     return Front(shown[0].dataset, tuple(shown[place] for place in ordered), panels)
 
 
+def foot_of(merits: Sequence[float]) -> float:
+    """Return the lowest merit that an axis shows in its place.
+
+    One configuration that learned nothing would squeeze all others together, so the axis goes down
+    from the best to four times as far as the middle one lies.
+    """
+    best = max(merits)
+    return max(min(merits), best - _DEEPEST * (best - median(merits)))
+
+
 def _front(shown: Sequence[Plotted], value: Callable[[NetworkCost], float]) -> list[int]:
     return pareto_front([(value(one.cost.deployed), one.merit or 0.0) for one in shown])
 
@@ -78,7 +91,13 @@ def _panel(
     axis, value = COSTS[cost]
     kinds = [kind for kind in _MARKER if any(one.kind == kind for one in shown)]
     figure, axes = panel(3.1, legend_lines=1)
-    points = [(value(one.cost.deployed), one.merit or 0.0) for one in shown]
+    merits = [one.merit or 0.0 for one in shown]
+    foot = foot_of(merits)
+    below = [place for place, merit in enumerate(merits) if merit < foot]
+    points = [
+        (value(one.cost.deployed), max(merit, foot))
+        for one, merit in zip(shown, merits, strict=True)
+    ]
     axes.step(
         [points[place][0] for place in front],
         [points[place][1] for place in front],
@@ -106,15 +125,19 @@ def _panel(
                 label=kind if is_on_front else f"_{kind}",
             )
     for place in front if len(shown) > _MOST_WITH_SPREAD else range(len(shown)):
-        if (around := shown[place].spread) is not None:
+        if place not in below and (around := shown[place].spread) is not None:
             x, y = points[place]
             axes.errorbar([x], [y], [around], color=_MARKER[shown[place].kind][1], linewidth=1)
     log_scale(axes, [x for x, _ in points])
     for place in front:
         x, y = points[place]
         axes.annotate(str(numbers[place]), (x, y), (4, 5), textcoords="offset points", size=10)
+    for place in below:
+        axes.annotate("\u2193", points[place], (5, -5), textcoords="offset points", size=10)
     axes.margins(y=0.12)
     axes.set(xlabel=axis, ylabel=f"AUROC ({metric_words})")
     put_legend(figure, axes, kinds)
     words = f"{len(shown)} configurations by AUROC and {axis}; {len(front)} are on the Pareto front"
+    if below:
+        words += f"; {len(below)} that are far worse are drawn at the foot, with an arrow"
     return Drawn(f"{name}-{cost}", draw_names(figure), words)
