@@ -126,7 +126,7 @@ def test_images_that_are_all_alike_are_refused(name: str) -> None:
         ("hog", 130 * 256 + 129 + 64 * 129, 6_400 + 128 * 256 + 64 * 129),
         ("knn", 2000 * 64, 1024 + 2000 * 64),
         ("pca", 256 + 256 * 16, 1024 + 256 * 16),
-        ("pixel-gaussian", 64 + 64 * 64, 1024 + 64 * 64),
+        ("pixel-gaussian", 64 + 64 + 64 * 64, 1024 + 64 * 64),
     ],
 )
 def test_what_they_cost_for_a_grey_image(name: str, params: int, flops: int) -> None:

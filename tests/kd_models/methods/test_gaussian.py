@@ -53,7 +53,7 @@ def test_directions_without_variance_do_not_decide_alone() -> None:
 
 def test_what_it_knows_counts_as_parameters_and_is_trained_by_nobody() -> None:
     gaussian = Gaussian(4)
-    assert sum(p.numel() for p in gaussian.parameters()) == 4 + 16
+    assert sum(p.numel() for p in gaussian.parameters()) == 4 + 4 + 16
     assert not any(p.requires_grad for p in gaussian.parameters())
 
 
