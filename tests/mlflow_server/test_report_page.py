@@ -8,7 +8,11 @@ import pytest
 from looked_at import Swept, kd
 from playwright.sync_api import Browser, Page, expect
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("mlflow_server"),  # one sweep for all
+]
 
 Keep = Callable[[Page, str], None]
 

@@ -24,7 +24,11 @@ from kd_models.data import LoadOptions, load, to_model_input
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.registry import fetch
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("mlflow_server"),  # one sweep for all
+]
 
 
 @pytest.fixture(scope="module")
