@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
@@ -88,4 +88,5 @@ class Package:
 
 
 def _save(weights: StateDict, path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    # Not by save_file, whose files only their owner can read.
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))

@@ -128,6 +128,7 @@ def test_per_image_normalisation_travels_too(
 
 def test_files_are_written_and_written_over(package: Package, folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted([WEIGHTS, CONFIG, CARD, SUMS])
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # readable all alike
     Package(config(seed=4), package.weights).save(folder)
     assert Package.load(folder).config.seed == 4
 
