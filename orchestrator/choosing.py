@@ -242,7 +242,7 @@ def _options(runs: Sequence[Run], classes: Sequence[str]) -> list[Option]:
     grouped: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         grouped.setdefault((run.data.tags["method"], run.data.tags["student"]), []).append(run)
-    teacher = _teacher(runs)
+    of_any = _teacher(runs)
     options = []
     for own in grouped.values():
         by_seed: dict[str, dict[str, Run]] = {}
@@ -254,6 +254,9 @@ def _options(runs: Sequence[Run], classes: Sequence[str]) -> list[Option]:
         means = [fmean(map(choosing_metric, seed.values())) for seed in whole]
         error = stdev(means) / math.sqrt(len(means)) if len(means) > 1 else None
         mean = fmean(means)
+        # Its own teachers are judged by its own score; who has none is held against the others'.
+        own_teacher = _teacher(own)
+        teacher = of_any if own_teacher is None else own_teacher
         drop = None if teacher is None else teacher - mean
         kept = tuple(run for seed in whole for run in seed.values())
         tags = own[0].data.tags

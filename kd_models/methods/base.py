@@ -10,7 +10,8 @@ the training calls, in this order:
 5. ``calibrate``, before the scores of an epoch are wanted: quantiles, densities of features;
 6. ``scorer``: a module that maps images to novelty scores.
 
-Objectives and scorers of lanes run under ``vmap``: no control flow that depends on data, no random
+Objectives and scorers of lanes run under ``vmap``, and scorers are exported to ONNX, as which their
+cost is measured before anything is trained: no control flow that depends on data, no random
 numbers. Buffers exist from the start and are written in place.
 
 Whatever a learner knows at the end lies in the state dicts of its ``trained`` networks, buffers

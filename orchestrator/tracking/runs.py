@@ -171,8 +171,9 @@ class Tracker:
         }
         if candidate is not None and candidate.teacher_auroc is not None:
             final["teacher_auroc"] = candidate.teacher_auroc
-            final["teacher_val_auroc"] = candidate.teacher_val_auroc or math.nan
             final["difference_to_teacher"] = found.auroc - candidate.teacher_auroc
+        if candidate is not None and candidate.teacher_val_auroc is not None:
+            final["teacher_val_auroc"] = candidate.teacher_val_auroc
         now = int(time.time() * 1000)
         metrics = [Metric(name, float(value), now, stage.epochs) for name, value in final.items()]
         tags = self._tags(stage)

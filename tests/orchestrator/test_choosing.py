@@ -143,6 +143,21 @@ def test_a_limit_is_the_most_a_student_may_cost_or_lose(
         assert choice.reason == "none of 3 configurations is within the limits"
 
 
+def test_what_is_lost_is_lost_to_the_own_teacher() -> None:
+    """Teachers are judged by their students' score: those by another score are others."""
+    runs = [
+        a_run("by one score", 0.90, teacher=0.92),
+        a_run("by another", 0.95, teacher=0.98),
+        a_run("alone", 0.93),
+    ]
+    drops = {
+        option.name: option.drop for option in choose(runs, Limits(), cheapest_by="flops")[0].front
+    }
+    assert drops == {"by another": pytest.approx(0.03)}
+    assert chosen(runs, Limits(drop=0.025)) == "alone"  # 0.95, the mean of both, less 0.93
+    assert chosen(runs[:2], Limits(drop=0.025)) == "by one score"
+
+
 def test_without_a_teacher_nothing_is_known_of_what_is_lost() -> None:
     assert chosen([a_run("alone", 0.9)], Limits(drop=1.0)) is None
 
