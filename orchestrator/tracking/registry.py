@@ -274,6 +274,7 @@ def _log_model(client: MlflowClient, run: Run) -> str:
         served, code = Path(folder) / "served", Path(folder) / kd_score.__name__
         served.mkdir()
         for name in (CONFIG, MODEL):
+            check_file(Path(package), name)
             shutil.copy(Path(package) / name, served / name)
         write_sums(served, [CONFIG, MODEL])
         code.mkdir()
