@@ -26,6 +26,8 @@ from kd_models.training.epochs import Epoch, Training, train_together
 from kd_models.world import World
 
 PACKAGES = ("torch", "ray", "mlflow")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""on which is measured"""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -126,14 +128,16 @@ def seconds_of(function: Callable[[], Any], times: int) -> float:
     for _ in range(times):
         began = time.perf_counter()
         function()
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize(DEVICE)
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)
 
 
 def digits(channels: int, image_size: int = 32) -> Tensor:
-    """All real training images of scikit-learn's digits, (1437, channels, S, S) in [-1, 1]."""
+    """All real training images of scikit-learn's digits on ``DEVICE``, (1437, channels, S, S)."""
     images = load("digits", Path("unused")).train.images
-    return to_model_input(images, image_size=image_size, channels=channels)
+    return to_model_input(images, image_size=image_size, channels=channels).to(DEVICE)
 
 
 def epoch_seconds(trainings: Sequence[Training], recipe: Recipe, world: World) -> float:

@@ -4,14 +4,14 @@ Against a plain loop: one student, the teacher run live at every step, everythin
 by default. Batch 64, the teacher of 64-128-256.
 """
 
-import sys
+import argparse
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from benchmarks.harness import by_turns, digits, emit, epoch_seconds, seconds_of
+from benchmarks.harness import DEVICE, by_turns, digits, emit, epoch_seconds, seconds_of
 from kd_models.methods.base import PackContext
 from kd_models.methods.pkdgan.losses import cross_entropy, distillation_terms, gan_terms
 from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig, Widths
@@ -32,14 +32,14 @@ TEACHER = NetworkConfig(channels=1, widths=TEACHER_WIDTHS)
 def plain(widths: Widths) -> float:
     """As one would write it from the paper."""
     student = TEACHER.model_copy(update={"widths": widths})
-    teacher, generator = TEACHER.generator().eval(), student.generator()
-    critic = student.discriminator()
+    teacher, generator = TEACHER.generator().eval().to(DEVICE), student.generator().to(DEVICE)
+    critic = student.discriminator().to(DEVICE)
     adams = [Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, critic)]
     gan, distillation = GanWeights().model_dump(), DistillationWeights().model_dump()
     images = digits(1)
 
     def step() -> None:
-        x = images[torch.randperm(len(images))[:BATCH]]
+        x = images[torch.randperm(len(images), device=DEVICE)[:BATCH]]
         with torch.no_grad():
             outputs = teacher(x)
         made = generator(x)
@@ -70,7 +70,7 @@ def lanes(widths: Widths, count: int) -> float:
         student_weights=GanWeights(),
         distillation_weights=DistillationWeights(),
     )
-    world, context = World(), PackContext()
+    world, context = World(device=DEVICE), PackContext()
     x = on_device(digits(1), world)
     learners = [learner_on(config.learner(seed, context), world) for seed in range(count)]
     data = {"x": x, **learners[0].targets(x, world)}
@@ -82,12 +82,17 @@ def lanes(widths: Widths, count: int) -> float:
 
 def main() -> None:
     """Compare plain training with lanes, for each width."""
-    chosen = LANES if len(sys.argv) == 1 else [int(count) for count in sys.argv[1:]]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lanes", type=int, nargs="*", default=LANES)
+    parser.add_argument("--widths", default=None, help="only these, such as 1-2-4")
+    options = parser.parse_args()
     for widths in WIDTHS:
-        sides = {"plain": partial(plain, widths)}
-        sides |= {f"lanes_{count}": partial(lanes, widths, count) for count in chosen}
-        found = by_turns(sides)
         name = "-".join(map(str, widths))
+        if options.widths not in {None, name}:
+            continue
+        sides = {"plain": partial(plain, widths)}
+        sides |= {f"lanes_{count}": partial(lanes, widths, count) for count in options.lanes}
+        found = by_turns(sides)
         ratios = {
             side: round(m.value / found["plain"].value, 2)
             for side, m in found.items()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness import Timing, digits, emit, in_a_process, seconds_of
+from benchmarks.harness import DEVICE, Timing, digits, emit, in_a_process, seconds_of
 
 BATCH = 64
 
@@ -33,10 +33,10 @@ def ours() -> float:
     keep_freed_memory()
     network = NetworkConfig(channels=1, widths=TEACHER_WIDTHS)
     config = StepConfig(structure="teacher", teacher=network, teacher_weights=GanWeights())
-    world = World()
+    world = World(device=DEVICE)
     lanes = Lanes([learner_on(config.learner(0, PackContext()), world)], (0.5, 0.999), world)
     data = {"x": digits(1).to(memory_format=torch.channels_last)}
-    rows = torch.arange(BATCH)
+    rows = torch.arange(BATCH, device=DEVICE)
     return BATCH / seconds_of(lambda: lanes.train_step(gather([data], [rows]), [2e-4]), 30)
 
 
@@ -47,6 +47,7 @@ def anomalib() -> float:
     from torch.optim import Adam
 
     model = GanomalyModel((32, 32), num_input_channels=1, n_features=64, latent_vec_size=256)
+    model.to(DEVICE)
     model.train()
     generator_loss, discriminator_loss = GeneratorLoss(1, 50, 1), DiscriminatorLoss()
     adam_d = Adam(model.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))

@@ -50,8 +50,8 @@ class Resources(Value):
     workers: Count = 1
     """DDP processes for each trial"""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
-    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
-    """whole GPUs: NCCL refuses two workers on one"""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    """whole ones, or the part of one that a trial of one worker takes, so that several share it"""
     concurrent_trials: Count | Literal["auto"] = "auto"
     """auto: as many as the cluster's CPUs and GPUs hold"""
     scale_up_minutes: Annotated[float, Field(ge=0)] | None = None
@@ -69,6 +69,21 @@ class Resources(Value):
     teacher_cache_gib: Annotated[float, Field(ge=0)] = 4
     """memory in GiB (of the GPU, where there is one) that each worker may use to keep a pretrained
     teacher's outputs for the images; a teacher whose outputs need more runs in every step again"""
+
+    @model_validator(mode="after")
+    def _gpus_can_be_had(self) -> Self:
+        gpus = self.gpus_per_worker
+        if gpus > 1 and gpus % 1:
+            raise ValueError(
+                f"gpus_per_worker is {gpus:g}, but a worker trains on one GPU: set it to 1, or to "
+                "a part of one"
+            )
+        if self.workers > 1 and gpus % 1:
+            raise ValueError(
+                f"gpus_per_worker is {gpus:g} and workers {self.workers}, but NCCL refuses two "
+                "workers on one GPU: set gpus_per_worker to 1, or workers to 1"
+            )
+        return self
 
 
 def _printable(names: Any) -> Any:

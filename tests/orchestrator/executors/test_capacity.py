@@ -123,6 +123,11 @@ def test_a_cluster_that_cannot_grow_is_not_asked(cluster: Callable[..., Cluster]
     assert there.groups == []
 
 
+def test_trials_that_take_a_part_of_a_gpu_share_it(cluster: Callable[..., Cluster]) -> None:
+    cluster(2)
+    assert Capacity(resources(gpus_per_worker=0.25)).now() == 8
+
+
 @pytest.mark.parametrize(("wanted", "most"), [("auto", 2), (10, 10), (1, 1)])
 def test_packs_are_made_for_as_many_trials_as_are_said_to_run(
     cluster: Callable[..., Cluster], wanted: Any, most: int

@@ -197,7 +197,6 @@ def test_unknown_structure_names_the_valid_ones_and_the_nearest(
         ({"name": 7}, "name", "valid string"),
         ({"resources": {"workers": 0}}, "resources.workers", "greater than or equal to 1"),
         ({"resources": {"cpus_per_worker": 0}}, "resources.cpus_per_worker", "greater than 0"),
-        ({"resources": {"gpus_per_worker": 0.5}}, "resources.gpus_per_worker", "valid integer"),
         ({"resources": {"retries": -1}}, "resources.retries", "greater than or equal to 0"),
         ({"evaluation": {"every": 0}}, "evaluation.every", "greater than or equal to 1"),
         ({"normal_classes": []}, "normal_classes", "at least 1 item"),
@@ -445,6 +444,25 @@ def test_more_workers_than_images_in_a_batch(
 ) -> None:
     message = complaint(resources={"workers": 3}, **changes)
     assert message == f"a.yaml: {where}.batch_size is 2: 3 resources.workers cannot share it"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "message"),
+    [
+        (1.5, 1, "gpus_per_worker is 1.5, but a worker trains on one GPU"),
+        (0.5, 2, "gpus_per_worker is 0.5 and workers 2, but NCCL refuses two workers on one GPU"),
+    ],
+)
+def test_gpus_that_no_worker_can_use(
+    complaint: Callable[..., str], gpus: float, workers: int, message: str
+) -> None:
+    resources = {"gpus_per_worker": gpus, "workers": workers}
+    assert complaint(resources=resources).startswith(f"a.yaml: resources: {message}")
+
+
+@pytest.mark.parametrize("gpus", [0.25, 1, 2])
+def test_gpus_by_part_or_whole(read: Read, gpus: float) -> None:
+    assert read(resources={"gpus_per_worker": gpus}).resources.gpus_per_worker == gpus
 
 
 def test_as_many_workers_as_images_in_a_batch(read: Read) -> None:
