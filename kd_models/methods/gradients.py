@@ -28,7 +28,7 @@ class GradientHistograms(nn.Module):
 
     def __init__(self, image_size: int) -> None:
         super().__init__()
-        self._cells = image_size // CELL + 2
+        self._cells = image_size // CELL
         self.size = _DIRECTIONS * (image_size // CELL) ** 2
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
@@ -36,8 +36,7 @@ class GradientHistograms(nn.Module):
         right = functional.pad(x_BCSS[..., 1:] - x_BCSS[..., :-1], (0, 1))
         below = functional.pad(x_BCSS[..., 1:, :] - x_BCSS[..., :-1, :], (0, 0, 0, 1))
         changes = torch.stack([right, -right, below, -below], 1).relu().amax(2)
-        around = functional.pad(changes, (CELL,) * 4)
-        cells = functional.adaptive_avg_pool2d(around, self._cells)
-        blocks = functional.avg_pool2d(cells, kernel_size=3, stride=1)
+        cells = functional.adaptive_avg_pool2d(changes, self._cells)
+        blocks = functional.avg_pool2d(cells, kernel_size=3, stride=1, padding=1)
         rows: Tensor = blocks.flatten(1).sqrt()
         return rows
