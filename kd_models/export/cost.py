@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 import kd_score.measure
 from kd_models.evaluation.cost import Cost, NetworkCost, complexity
 from kd_models.evaluation.scoring import Scorer
+from kd_models.export.errors import ExportError
 from kd_models.export.onnx_model import program_of, to_onnx
 
 
@@ -34,6 +36,9 @@ def measure_network(network: nn.Module, *, channels: int, image_size: int) -> Ne
         network: takes images (B, C, S, S) in [-1, 1].
         channels: C.
         image_size: S.
+
+    Raises:
+        ExportError: it cannot be exported, or ONNX Runtime does not run what is.
     """
     example = torch.zeros(1, channels, image_size, image_size)
     parts = [network]
@@ -46,8 +51,14 @@ def measure_network(network: nn.Module, *, channels: int, image_size: int) -> Ne
         path.write_bytes(model)
         result = subprocess.run(
             [sys.executable, "-m", kd_score.measure.__name__, path, str(channels), str(image_size)],
-            check=True,
-            stdout=subprocess.PIPE,
+            capture_output=True,
+            text=True,
+        )
+    if result.returncode:
+        why = result.stderr.strip().splitlines() or ["it says nothing"]
+        raise ExportError(
+            f"ONNX Runtime {version('onnxruntime')} does not run its exported scorer "
+            f"({why[-1][:300]}); another version may"
         )
     return NetworkCost(
         params=sum(count.params for count in counted),

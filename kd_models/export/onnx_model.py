@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from kd_models.export.compact import compacted
+from kd_models.export.errors import ExportError
 from kd_score.detector import INPUT, OUTPUT
 
 OPSET = 20
@@ -44,9 +45,12 @@ def program_of(network: nn.Module, *, channels: int, image_size: int) -> Exporte
         A program from ``images``, float32 (B, C, S, S) from 0 to 255, resized as
         ``kd_score.prepare`` does it, to what the network makes of them, such as novelty scores
         (B,); any B from 1.
+
+    Raises:
+        ExportError: it cannot be traced.
     """
     example = torch.zeros(2, channels, image_size, image_size)
-    with torch.no_grad():
+    with torch.no_grad(), _refused_by("torch.export"):
         return torch.export.export(
             _Deployed(network).eval(), (example,), dynamic_shapes={INPUT: {0: Dim("B", min=1)}}
         )
@@ -58,9 +62,13 @@ def save_program(program: ExportedProgram, path: Path) -> None:
 
 
 def to_onnx(program: ExportedProgram) -> bytes:
-    """Return a program as an ONNX model, from ``images`` to ``scores`` if it has one output."""
+    """Return a program as an ONNX model, from ``images`` to ``scores`` if it has one output.
+
+    Raises:
+        ExportError: ONNX lacks what it does.
+    """
     is_single = len(program.graph_signature.user_outputs) == 1
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), _quiet(), _refused_by("torch.onnx"):
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
             program,
@@ -72,6 +80,19 @@ def to_onnx(program: ExportedProgram) -> bytes:
         )
     assert exported is not None
     return compacted(exported.model_proto)
+
+
+@contextmanager
+def _refused_by(exporter: str) -> Iterator[None]:
+    """Say in words what an exporter makes of a network that it cannot export."""
+    try:
+        yield
+    except Exception as error:
+        what = " ".join(str(error).split())[:300]
+        raise ExportError(
+            f"{exporter} cannot export its scorer ({type(error).__name__}: {what}); a scorer is "
+            "traced: no control flow that depends on data, and no operation that ONNX lacks"
+        ) from error
 
 
 @contextmanager

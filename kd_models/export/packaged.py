@@ -14,6 +14,7 @@ from torch import Tensor
 from kd_models.data import OneClassData
 from kd_models.evaluation.metrics import ScoreArray, evaluate
 from kd_models.evaluation.protocol import holdout_split
+from kd_models.export.errors import ExportError
 from kd_models.export.int8 import to_int8
 from kd_models.export.onnx_model import program_of, save_program, to_onnx
 from kd_models.package import PROGRAM, ExportedModel, Exports, Package
@@ -25,10 +26,6 @@ its AUROC"""
 INT8_MAY_LOSE = 0.005
 """AUROC that the quantised model may lose"""
 _AT_ONCE = 64
-
-
-class ExportError(RuntimeError):
-    """The exported model does not score as PyTorch does."""
 
 
 def export(package: Package, data: OneClassData, folder: Path) -> Package:
@@ -46,7 +43,7 @@ def export(package: Package, data: OneClassData, folder: Path) -> Package:
         The package with what was found of its models.
 
     Raises:
-        ExportError: the ONNX model's scores or AUROC are not PyTorch's.
+        ExportError: there is no ONNX model, or its scores or AUROC are not PyTorch's.
     """
     wanted = package.config.preprocessing
     expected = package.score(data.test).double().numpy()
@@ -58,7 +55,8 @@ def export(package: Package, data: OneClassData, folder: Path) -> Package:
     if exact.difference > TOLERANCE or abs(exact.auroc - truth) > TOLERANCE:
         raise ExportError(
             f"the ONNX model's scores differ from PyTorch's by {exact.difference:.2g} of the "
-            f"largest, its AUROC by {abs(exact.auroc - truth):.2g}; {TOLERANCE:g} is allowed"
+            f"largest, its AUROC by {abs(exact.auroc - truth):.2g}; {TOLERANCE:g} is allowed. Take "
+            "another student: where this one runs, it would not be what was measured"
         )
     # Its scores are the same, so the threshold is too.
     models[MODEL] = exact.model_copy(update={"threshold": package.config.threshold})

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from kd_models.data import DataError
+from kd_models.export.errors import ExportError
 from kd_models.methods.base import WeightsError
 from kd_models.methods.registry import MethodError
 from kd_score.errors import PackageError
@@ -79,9 +80,13 @@ _REMEDIES = {
 }
 
 
+_SAY_IT = (UserError, DataError, PackageError, WeightsError, MethodError, ExportError)
+"""errors whose message says what went wrong, and what to do"""
+
+
 def in_words(error: Exception) -> str:
-    """Say what went wrong, and what to do; errors of our own say it themselves."""
-    if isinstance(error, UserError | DataError | PackageError | WeightsError | MethodError):
+    """Say what went wrong, and what to do."""
+    if isinstance(error, _SAY_IT):
         return str(error)
     what = " ".join(str(error).split())
     remedy = "run it again with --debug to see where it arose; what is finished is kept"

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from kd_models.evaluation.cost import Cost
 from kd_models.export.cost import measure_cost
+from kd_models.export.errors import ExportError
 from kd_models.methods.base import Detector
 from kd_models.threads import cores
 from orchestrator.planning.keys import canonical_json, sha256
@@ -34,6 +35,9 @@ def cost_of_detector(detector: Detector, image_size: int) -> Cost:
 
     What was measured on this machine before is read again, so that two sweeps say the same of the
     same network. Call this first where nothing else runs.
+
+    Raises:
+        ExportError: the detector cannot be exported.
     """
     identity = {
         "format": _FORMAT,
@@ -47,7 +51,10 @@ def cost_of_detector(detector: Detector, image_size: int) -> Cost:
         return Cost.model_validate_json(file.read_bytes())
     with torch.random.fork_rng(devices=[]):
         scorer = detector.scorer().eval()
-    found = measure_cost(scorer, channels=detector.channels, image_size=image_size)
+    try:
+        found = measure_cost(scorer, channels=detector.channels, image_size=image_size)
+    except ExportError as error:
+        raise ExportError(f"method {detector.method}: {error}") from error
     _keep(file, found)
     return found
 

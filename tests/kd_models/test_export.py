@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from exported import digits, fitted_package
 from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
 
 from kd_models.data import OneClassData
-from kd_models.export import packaged
-from kd_models.export.packaged import ExportError, export
+from kd_models.export import cost, packaged
+from kd_models.export.cost import measure_network
+from kd_models.export.errors import ExportError
+from kd_models.export.packaged import export
 from kd_models.methods.pkdgan.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.package import Package
@@ -80,3 +84,36 @@ def test_a_quantised_model_that_loses_too_much_is_not_offered(
     with pytest.raises(PackageError, match="int8 lost too much"):
         Detector(tmp_path, int8=True)
     assert Package.load(tmp_path).config.exports == exports
+
+
+class Branches(nn.Module):
+    """Does one thing or another, as its data says."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        total = images.sum((1, 2, 3))
+        return total if float(total[0]) > 0 else -total
+
+
+class Eigenvalues(nn.Module):
+    """Does what ONNX has no operation for."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.linalg.eigvalsh(images[:, 0]).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "exporter"), [(Branches(), "torch.export"), (Eigenvalues(), "torch.onnx")]
+)
+def test_a_scorer_that_cannot_be_exported_is_refused_in_words(
+    network: nn.Module, exporter: str
+) -> None:
+    with pytest.raises(ExportError, match=f"^{exporter} cannot export its scorer"):
+        measure_network(network, channels=1, image_size=8)
+
+
+def test_a_model_that_the_runtime_refuses_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost, "to_onnx", lambda program: b"no model")
+    with pytest.raises(ExportError, match=r"does not run its exported scorer .*INVALID_PROTOBUF"):
+        measure_network(nn.Flatten(), channels=1, image_size=8)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from costs import alone
 
+from kd_models.export.errors import ExportError
 from kd_models.methods.pkdgan.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from orchestrator.planning.storage import cache_path
@@ -68,3 +69,14 @@ def test_where_nothing_can_be_kept_it_is_measured_again(
     cost_of_detector.cache_clear()
     cost_of_detector(DETECTOR, 32)
     assert len(measured) == 2
+
+
+def test_a_detector_that_cannot_be_exported_is_named(
+    measured: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(scorer: Any, **shape: int) -> Any:
+        raise ExportError("torch.export cannot export its scorer")
+
+    monkeypatch.setattr(costs, "measure_cost", refuse)
+    with pytest.raises(ExportError, match="^method pkdgan: torch.export cannot"):
+        cost_of_detector(DETECTOR, 32)

@@ -75,9 +75,9 @@ def test_where_features_are_many_the_latent_is_taken() -> None:
         # The encoder's features; of F numbers a mean, a scale and a matrix for 128 components, with
         # a length of each and one of the rest; 64 prototypes of 129 numbers; four directions that
         # are pooled, as fvcore counts it. F is 320, 384 and 512, of the latent not the features.
-        (1, (1, 2, 4), 190 + 130 * 320 + 8_385, 9_088 + 128 * 320 + 14_656),
-        (1, (2, 4, 8), 700 + 130 * 384 + 8_385, 26_368 + 128 * 384 + 14_656),
-        (3, (8, 16, 64), 843_408 // 3 + 130 * 512 + 8_385, 2_285_568 // 3 + 128 * 512 + 14_656),
+        (1, (1, 2, 4), 190 + 130 * 320 + 8_385, 9_088 + 128 * 320 + 12_352),
+        (1, (2, 4, 8), 700 + 130 * 384 + 8_385, 26_368 + 128 * 384 + 12_352),
+        (3, (8, 16, 64), 843_408 // 3 + 130 * 512 + 8_385, 2_285_568 // 3 + 128 * 512 + 12_352),
     ],
 )
 def test_what_it_costs(channels: int, widths: Widths, params: int, flops: int) -> None:
