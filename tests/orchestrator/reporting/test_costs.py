@@ -78,5 +78,5 @@ def test_a_detector_that_cannot_be_exported_is_named(
         raise ExportError("torch.export cannot export its scorer")
 
     monkeypatch.setattr(costs, "measure_cost", refuse)
-    with pytest.raises(ExportError, match="^method pkdgan: torch.export cannot"):
+    with pytest.raises(ExportError, match=r"^method pkdgan: torch\.export cannot"):
         cost_of_detector(DETECTOR, 32)
