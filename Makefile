@@ -2,7 +2,7 @@
 # make test    install everything and run the tests
 # make test-fast what starts neither Ray nor a server nor another program: some two minutes on two cores
 # make test-long   what takes longer than CI may: four sweeps at once on a new home, machines killed ten times,
-#                  a sweep that joins another in mid-stage, a pack that goes on with other lanes on other nodes
+#                  sweeps that join others, an actor that dies, a pack that goes on with other lanes on other nodes
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
 # make stack   start a cluster on this machine: S3, PostgreSQL, MLflow, Ray with two workers (stack-down stops it)
@@ -35,7 +35,7 @@ sweep: install
 # Two processes, each with a core of its own.
 IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 test: install
-	$(IN_PARALLEL) -m "not cluster"
+	$(IN_PARALLEL) -m "not cluster and not long"
 	$(BIN)/python -m pytest -m "cluster and not long"
 
 test-fast: install

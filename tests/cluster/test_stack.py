@@ -214,8 +214,9 @@ def test_a_node_that_is_killed_and_one_that_joins_change_nothing(
     assert not list(cluster.objects.names("checkpoints/"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("begun", ["at once", pytest.param("in mid-stage", marks=pytest.mark.long)])
+@pytest.mark.parametrize("begun", ["at once", "in mid-stage"])
 def test_two_sweeps_train_every_stage_once(cluster: Cluster, begun: str) -> None:
     late = begun == "in mid-stage"
     name = "late" if late else "twins"
@@ -261,6 +262,7 @@ def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> Non
     cluster.check_runs("repacked", stages=4)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_progress_actor_that_dies_is_missed_by_nobody(cluster: Cluster) -> None:
     process = cluster.submit({**SPEC, "name": "progress", "seeds": [30]})

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-EPOCHS = 120
+EPOCHS = 60
 SPEC: dict[str, Any] = {
     "name": "survival",
     "datasets": ["digits"],

@@ -163,7 +163,9 @@ def test_an_interrupted_sweep_leaves_no_run_that_looks_alive(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 @pytest.mark.timeout(120)
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, how: signal.Signals) -> None:
     long = {**SPEC, "loss_weights": [{}], "training": {"epochs": 24, "batch_size": 8}}
