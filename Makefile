@@ -84,7 +84,7 @@ $(PEERS)/.installed: $(VENV)/.installed
 	$(PEERS)/bin/python -m pip install --quiet --constraint requirements.txt anomalib==2.7.0
 	touch $@
 
-CASES ?= student_rate teacher_rate distil_epoch sweep trial dry_run scaling store exported
+CASES ?= student_rate teacher_rate distil_epoch sweep trial dry_run scaling store exported report_page
 bench: install $(PEERS)/.installed
 	@for case in $(CASES); do KD_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python -m benchmarks.$$case || exit 1; done
 
