@@ -6,6 +6,7 @@ import os
 import platform
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,9 +20,6 @@ from kd_models.threads import cores
 from orchestrator.planning.keys import canonical_json, sha256
 from orchestrator.planning.stage import Stage
 from orchestrator.planning.storage import cache_path
-
-_FORMAT = 1
-"""to be raised when something else is measured, or measured otherwise"""
 
 
 def cost_of(stage: Stage) -> Cost:
@@ -40,10 +38,10 @@ def cost_of_detector(detector: Detector, image_size: int) -> Cost:
         ExportError: the detector cannot be exported.
     """
     identity = {
-        "format": _FORMAT,
         "detector": json.loads(detector.model_dump_json()),
         "image_size": image_size,
         "machine": _machine(),
+        "code": [_code(name) for name in sorted({"kd_models", "kd_score", _package(detector)})],
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
     }
     file = cache_path() / "measured" / f"{sha256(canonical_json(identity))}.json"
@@ -66,6 +64,20 @@ def _keep(file: Path, found: Cost) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
         os.replace(unfinished, file)
+
+
+def _package(detector: Detector) -> str:
+    return type(detector).__module__.partition(".")[0]
+
+
+@cache
+def _code(package: str) -> str:
+    """Return the hash of a package's sources, which say what settings mean."""
+    found = find_spec(package)
+    assert found is not None, package
+    places = [Path(place) for place in found.submodule_search_locations or ()]
+    files = [file for place in places for file in place.rglob("*.py")] or [Path(str(found.origin))]
+    return sha256("".join(sha256(file.read_bytes()) for file in sorted(files)))
 
 
 def _machine() -> dict[str, str | int]:

@@ -40,7 +40,7 @@ def test_another_process_reads_what_was_measured(measured: list[Any]) -> None:
     assert measured == [{"channels": 1, "image_size": 32}]
 
 
-@pytest.mark.parametrize("what", ["detector", "size", "machine", "damage"])
+@pytest.mark.parametrize("what", ["detector", "size", "machine", "code", "damage"])
 def test_what_is_not_the_same_is_measured_anew(
     measured: list[Any], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -53,6 +53,8 @@ def test_what_is_not_the_same_is_measured_anew(
         size = 64
     elif what == "machine":
         monkeypatch.setattr(costs.platform, "node", lambda: "another")
+    elif what == "code":
+        monkeypatch.setattr(costs, "_code", lambda package: "changed")
     else:
         (file,) = (cache_path() / "measured").iterdir()
         file.write_text("{")
@@ -80,3 +82,20 @@ def test_a_detector_that_cannot_be_exported_is_named(
     monkeypatch.setattr(costs, "measure_cost", refuse)
     with pytest.raises(ExportError, match=r"^method pkdgan: torch\.export cannot"):
         cost_of_detector(DETECTOR, 32)
+
+
+def test_a_package_s_code_is_all_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    inner = tmp_path / "measured_package/inner"
+    inner.mkdir(parents=True)
+    (inner.parent / "__init__.py").touch()
+    found = []
+    for content in ("a = 1", "a = 2", "a = 1"):
+        (inner / "module.py").write_text(content)
+        costs._code.cache_clear()
+        found.append(costs._code("measured_package"))
+    assert found[0] == found[2] != found[1]
+    (tmp_path / "measured_module.py").write_text("")
+    assert costs._code("measured_module")
