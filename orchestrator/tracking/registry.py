@@ -262,8 +262,8 @@ def _logged_model(client: MlflowClient, run_id: str) -> str | None:
 
 def _log_model(client: MlflowClient, run: Run) -> str:
     """Log a student's MLflow model to its run, and return the model's id."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MLflow, about itself, from its import on
+    # Recorded, and so not shown: MLflow's, about itself; a filter of ours would be overridden.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
         from mlflow.models import ModelSignature
         from mlflow.pyfunc import log_model
         from mlflow.types import ColSpec, Schema
