@@ -1,10 +1,11 @@
 """A memory of normal images' feature vectors, by the distance to which images are scored.
 
-Shapes: B images, N training images, M images in memory, F features.
+Shapes: B images, N training images, K nearest ones, M images in memory, F features.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Neighbours(nn.Module):
@@ -25,12 +26,12 @@ class Neighbours(nn.Module):
 
     def forward(self, rows_BF: Tensor) -> Tensor:
         """Return the mean distances (B,)."""
-        squares_M = self.memory_MF.square().sum(1)
-        squared_BM = rows_BF.square().sum(1, keepdim=True) + squares_M
-        squared_BM = squared_BM - 2 * rows_BF @ self.memory_MF.T
-        nearest = squared_BM.topk(self._neighbours, dim=1, largest=False).values
-        # Rounding may leave less than nothing between two rows that are alike.
-        distances: Tensor = nearest.clamp(min=0).sqrt().mean(1)
+        # Which are the nearest is told by products; how far they are would be lost to rounding.
+        halves_M = self.memory_MF.square().sum(1) / 2
+        closeness_BM = rows_BF @ self.memory_MF.T - halves_M
+        nearest_BK = closeness_BM.topk(self._neighbours, dim=1).indices
+        apart_BKF = rows_BF[:, None] - functional.embedding(nearest_BK, self.memory_MF)
+        distances: Tensor = torch.linalg.vector_norm(apart_BKF, dim=2).mean(1)
         return distances
 
     @torch.no_grad()

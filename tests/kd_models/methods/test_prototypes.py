@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kd_models.methods.neighbours import Neighbours
 from kd_models.methods.prototypes import Prototypes, PrototypeSettings, cluster_centres
 
 
@@ -77,3 +78,12 @@ def test_no_more_components_than_features() -> None:
 def test_of_few_images_there_are_few() -> None:
     assert PrototypeSettings().of(3) == PrototypeSettings(prototypes=3)
     assert PrototypeSettings().of(None) == PrototypeSettings().of(6000) == PrototypeSettings()
+
+
+def test_what_is_remembered_is_at_no_distance_from_itself() -> None:
+    """Nothing is lost to rounding, however far from the origin it all lies."""
+    rows = 100 + torch.randn(50, 128, generator=torch.Generator().manual_seed(0))
+    network = Neighbours(128, 50, neighbours=1)
+    network.fit(rows)
+    assert network(rows).tolist() == [0] * 50
+    np.testing.assert_allclose(network(rows + 1e-3).numpy(), 1e-3 * 128**0.5, rtol=1e-2)
