@@ -28,7 +28,7 @@ class Neighbours(nn.Module):
         """Return the mean distances (B,)."""
         # Which are the nearest is told by products; how far they are would be lost to rounding.
         halves_M = self.memory_MF.square().sum(1) / 2
-        closeness_BM = rows_BF @ self.memory_MF.T - halves_M
+        closeness_BM = functional.linear(rows_BF, self.memory_MF, -halves_M)
         nearest_BK = closeness_BM.topk(self._neighbours, dim=1).indices
         apart_BKF = rows_BF[:, None] - functional.embedding(nearest_BK, self.memory_MF)
         distances: Tensor = torch.linalg.vector_norm(apart_BKF, dim=2).mean(1)
