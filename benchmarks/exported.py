@@ -11,7 +11,8 @@ from benchmarks.harness import by_turns, emit
 from kd_models.evaluation.scoring import Scorer
 from kd_models.export.int8 import to_int8
 from kd_models.export.onnx_model import program_of, to_onnx
-from kd_models.methods.pkdgan.networks import IMAGE_SIZE, TEACHER_WIDTHS, NetworkConfig
+from kd_models.methods.networks import IMAGE_SIZE
+from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, GanDetector
 from kd_models.methods.prototypes import PrototypeSettings
 from kd_score.detector import run, session

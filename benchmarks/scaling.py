@@ -13,7 +13,8 @@ from torch.multiprocessing.spawn import spawn
 
 from benchmarks.harness import by_turns, digits, emit, epoch_seconds
 from kd_models.methods.base import PackContext
-from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig, Widths
+from kd_models.methods.networks import Widths
+from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
 from kd_models.methods.pkdgan.objectives import GanWeights
 from kd_models.methods.pkdgan.step import StepConfig
 from kd_models.recipe import Recipe

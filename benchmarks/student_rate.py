@@ -13,8 +13,9 @@ from torch.optim import Adam
 
 from benchmarks.harness import DEVICE, by_turns, digits, emit, epoch_seconds, seconds_of
 from kd_models.methods.base import PackContext
+from kd_models.methods.networks import Widths
 from kd_models.methods.pkdgan.losses import cross_entropy, distillation_terms, gan_terms
-from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig, Widths
+from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import StepConfig
 from kd_models.recipe import Recipe

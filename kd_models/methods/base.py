@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from kd_models.data import DatasetRow
 from kd_models.data.fingerprint import fingerprint_arrays
 from kd_models.evaluation.scoring import Scorer, score
+from kd_models.methods.draws import Draw
 from kd_models.methods.objectives import Batch, Objective
 from kd_models.recipe import Recipe
 from kd_models.values import Value
@@ -154,6 +155,10 @@ class Learner(ABC):
         Raises:
             CannotTrain: there is nothing to be had from these images.
         """
+
+    def draws(self) -> Mapping[str, Draw]:
+        """Return the random numbers that each batch has for its objectives, by name."""
+        return {}
 
     def objectives(self) -> Sequence[Objective]:
         """Return what each step minimises, in order; each objective has its own optimizer.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
-"""``x`` (B, C, S, S), and by name the tensors that objectives and fixed teachers hand on."""
+"""``x`` (B, C, S, S), and by name what was drawn and what objectives and fixed teachers hand on."""
 
 LOSS = "loss"
 
@@ -18,6 +18,9 @@ class Objective(nn.Module):
     weighted sum under ``loss``, and tensors that the next objective of the same step reads from
     the batch.
     """
+
+    every: int = 1
+    """It is minimised in the first step of an epoch and in every so many-th after it."""
 
     @property
     def reads(self) -> Sequence[nn.Module]:

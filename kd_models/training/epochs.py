@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kd_models.methods.base import CannotTrain, Learner
+from kd_models.methods.draws import epoch_draws
 from kd_models.methods.objectives import Batch
 from kd_models.recipe import Recipe
 from kd_models.training.lanes import Lanes, gather
@@ -206,20 +207,23 @@ def _run_epoch(
         epoch_order(len(t.data["x"]), batch_size, own, t.seed, number - 1, world.device)
         for t, own in zip(trainings, steps, strict=True)
     ]
+    draws = [epoch_draws(t.learner.draws(), batch_size, t.seed, number - 1) for t in trainings]
     sums: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
     for step in range(steps[0]):
         working = [own for own in steps if step < own]
         rows = [next(order)[world.rank :: world.size] for order in orders[: len(working)]]
         batch = gather([t.data for t in trainings[: len(working)]], rows)
+        batch |= stacked([next(own) for own in draws[: len(working)]], world)
         lrs = [recipe.lr_at((number - 1) * own + step, recipe.epochs * own) for own in working]
-        for name, term in lanes.train_step(batch, lrs).items():
-            if name in sums:
-                sums[name][: len(working)] += term
-            else:
-                sums[name] = term.clone()
+        for name, term in lanes.train_step(batch, lrs, step).items():
+            if name not in sums:
+                sums[name], counts[name] = torch.zeros_like(term), torch.zeros_like(term)
+            sums[name][: len(working)] += term
+            counts[name][: len(working)] += 1
     lanes.average_buffers()
-    counts = torch.tensor(steps, device=world.device)
-    means = world.mean(torch.stack(list(sums.values())) / counts).T.tolist()
+    totals, times = (torch.stack(list(parts.values())) for parts in (sums, counts))
+    means = world.mean(totals / times).T.tolist()
     return [dict(zip(sums, own, strict=True)) for own in means]
 
 
@@ -291,6 +295,14 @@ def epoch_order(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator)
     yield from order[: steps * batch_size].to(device or order.device).split(batch_size)
+
+
+def stacked(drawn: Sequence[Batch], world: World) -> Batch:
+    """Return what was drawn for each lane, as a batch (k, B, ...) of this process's images."""
+    return {
+        name: torch.stack([own[name][world.rank :: world.size] for own in drawn]).to(world.device)
+        for name in drawn[0]
+    }
 
 
 def _diverged(terms: Mapping[int, Mapping[str, float]], number: int) -> dict[int, Exception]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from kd_models.methods.networks import Discriminator
 from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
 from kd_models.methods.pkdgan.losses import (
     Distance,
@@ -12,7 +13,7 @@ from kd_models.methods.pkdgan.losses import (
     distillation_terms,
     gan_terms,
 )
-from kd_models.methods.pkdgan.networks import Discriminator, Generator, Reconstruction
+from kd_models.methods.pkdgan.networks import Generator, Reconstruction
 from kd_models.methods.pkdgan.structures import Structure, Term
 from kd_models.values import Value
 

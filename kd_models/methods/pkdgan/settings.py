@@ -10,15 +10,10 @@ from pydantic import Field, field_validator, model_validator
 from kd_models.data import DatasetRow
 from kd_models.methods.base import MethodSettings, Step, Variant
 from kd_models.methods.named_recipes import RecipeName, with_recipe
+from kd_models.methods.networks import IMAGE_SIZE, Normalisation, Widths
 from kd_models.methods.pkdgan.calibration import CalibrationStep
 from kd_models.methods.pkdgan.losses import Distance
-from kd_models.methods.pkdgan.networks import (
-    IMAGE_SIZE,
-    TEACHER_WIDTHS,
-    NetworkConfig,
-    Normalisation,
-    Widths,
-)
+from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.scores import Score
 from kd_models.methods.pkdgan.step import StepConfig

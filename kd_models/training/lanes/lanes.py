@@ -42,7 +42,9 @@ class Lanes:
         self._stacks: Stacks = {}
         self._scorer: StackedModules | None = None
         objectives: list[SingleObjective | StackedObjective] = []
+        self._every: list[int] = []
         for same in zip(*(learner.objectives() for learner in learners), strict=True):
+            self._every.append(same[0].every)
             moved = [objective.to(world.device) for objective in same]
             if len(moved) == 1:
                 objectives.append(SingleObjective(moved[0]))
@@ -56,26 +58,29 @@ class Lanes:
         """Return n."""
         return len(self.learners)
 
-    def train_step(self, batch: Batch, lrs: Sequence[float]) -> dict[str, Tensor]:
-        """Minimise each objective once, each lane on its own images.
+    def train_step(self, batch: Batch, lrs: Sequence[float], number: int = 0) -> dict[str, Tensor]:
+        """Minimise each objective that is due once, each lane on its own images.
 
         Args:
             batch: as :func:`gather` makes it, of the first k lanes.
             lrs: the learning rates of these k.
+            number: of the step in its epoch, from 0.
 
         Returns:
             Every term, detached, each (k,); ``loss/0`` and so on are the objectives' sums.
         """
         terms: dict[str, Tensor] = {}
-        for number, (objective, optimizer) in enumerate(
-            zip(self._objectives, self._optimizers, strict=True)
+        for place, (objective, optimizer, every) in enumerate(
+            zip(self._objectives, self._optimizers, self._every, strict=True)
         ):
+            if number % every:
+                continue
             own, made = objective(batch)
             optimizer.zero_grad()
             own[LOSS].sum().backward()
             optimizer.step(lrs)
             batch = batch | made
-            own[f"{LOSS}/{number}"] = own.pop(LOSS)
+            own[f"{LOSS}/{place}"] = own.pop(LOSS)
             terms |= {name: term.detach() for name, term in own.items()}
         return terms
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from kd_models.methods.draws import epoch_draws
 from kd_models.recipe import Recipe
-from kd_models.training.epochs import Training, batches_per_epoch
+from kd_models.training.epochs import Training, batches_per_epoch, stacked
 from kd_models.training.lanes.lanes import Lanes
 from kd_models.training.lanes.stacking import gather
 from kd_models.world import World
@@ -74,6 +75,7 @@ class _Tried:
         self._trainings, self._recipe, self._device = trainings, recipe, world.device
         batch, _ = batches_per_epoch(len(trainings[0].data["x"]), recipe.batch_size, world.size)
         self._rows = torch.arange(batch // world.size, device=world.device)
+        self._draws = epoch_draws(trainings[0].learner.draws(), batch // world.size, 0, 0)
         before, free = _own_memory(world.device), _free_memory(world.device)
         self._lanes: Lanes | None = None
         try:
@@ -92,6 +94,7 @@ class _Tried:
             return math.inf
         began = time.perf_counter()
         batch = gather([t.data for t in self._trainings], [self._rows] * self.size)
+        batch |= stacked([next(self._draws)] * self.size, World(device=self._device))
         self._lanes.train_step(batch, [self._recipe.lr] * self.size)
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)

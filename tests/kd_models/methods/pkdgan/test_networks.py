@@ -2,14 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_models.methods.pkdgan.networks import (
-    LATENT,
-    Decoder,
-    Discriminator,
-    Encoder,
-    Generator,
-    Normalisation,
-)
+from kd_models.methods.networks import LATENT, Decoder, Discriminator, Encoder, Normalisation
+from kd_models.methods.pkdgan.networks import Generator
 
 NORMALISATIONS: tuple[Normalisation, ...] = ("batch", "per-image")
 WIDTHS = (1, 2, 4)
