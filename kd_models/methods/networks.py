@@ -5,11 +5,13 @@ Shapes: B images in a batch, C image channels, S = 32 pixels a side, Z latent ch
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
-from kd_models.values import Count
+from kd_models.values import Count, Value
+
+Network = TypeVar("Network", bound=nn.Module)
 
 IMAGE_SIZE = 32
 LATENT = 256
@@ -115,11 +117,40 @@ class Discriminator(Encoder):
         initialise(self)
 
 
-def initialise(network: nn.Module) -> None:
-    """Initialise as GANomaly does: convolutions N(0, 0.02), norm weights N(1, 0.02), biases 0."""
+class ConvNetworks(Value):
+    """Encoders, decoders and discriminators that fit one another.
+
+    Of the methods that train networks of no shape of their own.
+    """
+
+    channels: Count
+    widths: Widths
+    latent: Count
+    """Z"""
+
+    def encoder(self, out: int | None = None) -> Encoder:
+        """Return an encoder with initial weights, to ``out`` numbers or Z."""
+        return initialise(Encoder(self.channels, self.widths, out or self.latent))
+
+    def decoder(self) -> Decoder:
+        """Return a decoder with initial weights."""
+        return initialise(Decoder(self.channels, self.widths, latent=self.latent))
+
+    def discriminator(self) -> Discriminator:
+        """Return a discriminator with initial weights."""
+        return Discriminator(self.channels, self.widths)
+
+
+def initialise(network: Network) -> Network:
+    """Initialise as DCGAN does: convolutions N(0, 0.02), norm weights N(1, 0.02), biases 0.
+
+    Returns:
+        The network.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)
         elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
+    return network

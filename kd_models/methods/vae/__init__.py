@@ -1,0 +1,12 @@
+"""VAE (Kingma and Welling, ICLR 2014): images are scored by a bound on their likelihood."""
+
+from kd_models.methods.base import Method
+from kd_models.methods.vae.settings import VaeSettings
+from kd_models.methods.vae.step import VaeDetector
+
+METHOD = Method(
+    name="vae",
+    summary="variational auto-encoder, scored by the bound on the likelihood (ICLR 2014)",
+    settings=VaeSettings,
+    detector=VaeDetector,
+)

@@ -1,0 +1,17 @@
+"""The bound on the likelihood, as pure functions. Shapes: B images, Z latent numbers."""
+
+from torch import Tensor
+
+
+def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Return -log p(x | z) of each image (B,), but for a constant.
+
+    Gaussian of variance 1 around the reconstruction (Appendix C.2): half the sum of squares.
+    """
+    return (x - x_hat).flatten(1).square().sum(1) / 2
+
+
+def divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
+    """Return D_KL(q(z | x) || N(0, 1)) of each image (B,), Appendix B of the paper."""
+    each = mean_BZ.square() + log_variance_BZ.exp() - 1 - log_variance_BZ
+    return each.sum(1) / 2
