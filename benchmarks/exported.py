@@ -11,15 +11,15 @@ from benchmarks.harness import by_turns, emit
 from kd_models.evaluation.scoring import Scorer
 from kd_models.export.int8 import to_int8
 from kd_models.export.onnx_model import program_of, to_onnx
-from kd_models.methods.networks import IMAGE_SIZE
-from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
+from kd_models.methods.networks import IMAGE_SIZE, WIDE
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, GanDetector
 from kd_models.methods.prototypes import PrototypeSettings
 from kd_score.detector import run, session
 
 RUNS = 1000
 DETECTORS = {
-    "teacher 64-128-256": GanDetector(network=NetworkConfig(channels=1, widths=TEACHER_WIDTHS)),
+    "teacher 64-128-256": GanDetector(network=NetworkConfig(channels=1, widths=WIDE)),
     "2-4-8": GanDetector(network=NetworkConfig(channels=1, widths=(2, 4, 8))),
     "1-2-4": GanDetector(network=NetworkConfig(channels=1, widths=(1, 2, 4))),
     "1-2-4 calibrated": GanDetector(

@@ -13,8 +13,8 @@ from torch.multiprocessing.spawn import spawn
 
 from benchmarks.harness import by_turns, digits, emit, epoch_seconds
 from kd_models.methods.base import PackContext
-from kd_models.methods.networks import Widths
-from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
+from kd_models.methods.networks import WIDE, Widths
 from kd_models.methods.pkdgan.objectives import GanWeights
 from kd_models.methods.pkdgan.step import StepConfig
 from kd_models.recipe import Recipe
@@ -70,7 +70,7 @@ def main() -> None:
     """Measure students and teachers with one and two workers."""
     cases = (
         ("student", "alone", (1, 2, 4), LANES),
-        ("teacher", "teacher", TEACHER_WIDTHS, 1),
+        ("teacher", "teacher", WIDE, 1),
     )
     for name, structure, widths, lanes in cases:
         sides = {f"workers_{n}": partial(rate, n, structure, widths, lanes) for n in (1, 2)}

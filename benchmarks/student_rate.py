@@ -13,9 +13,10 @@ from torch.optim import Adam
 
 from benchmarks.harness import DEVICE, by_turns, digits, emit, epoch_seconds, seconds_of
 from kd_models.methods.base import PackContext
-from kd_models.methods.networks import Widths
-from kd_models.methods.pkdgan.losses import cross_entropy, distillation_terms, gan_terms
-from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
+from kd_models.methods.ganomaly.losses import cross_entropy, gan_terms
+from kd_models.methods.ganomaly.networks import NetworkConfig
+from kd_models.methods.networks import WIDE, Widths
+from kd_models.methods.pkdgan.losses import distillation_terms
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import StepConfig
 from kd_models.recipe import Recipe
@@ -27,7 +28,7 @@ WIDTHS: tuple[Widths, ...] = ((1, 2, 4), (2, 4, 8), (8, 16, 64))
 BATCH = 64
 LANES = (1, 4, 16, 32, 64)
 
-TEACHER = NetworkConfig(channels=1, widths=TEACHER_WIDTHS)
+TEACHER = NetworkConfig(channels=1, widths=WIDE)
 
 
 def plain(widths: Widths) -> float:

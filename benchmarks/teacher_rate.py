@@ -22,7 +22,8 @@ BATCH = 64
 def ours() -> float:
     """Return the images a second of our own teacher's step."""
     from kd_models.methods.base import PackContext
-    from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
+    from kd_models.methods.ganomaly.networks import NetworkConfig
+    from kd_models.methods.networks import WIDE
     from kd_models.methods.pkdgan.objectives import GanWeights
     from kd_models.methods.pkdgan.step import StepConfig
     from kd_models.training.epochs import learner_on
@@ -31,7 +32,7 @@ def ours() -> float:
     from kd_models.world import World
 
     keep_freed_memory()
-    network = NetworkConfig(channels=1, widths=TEACHER_WIDTHS)
+    network = NetworkConfig(channels=1, widths=WIDE)
     config = StepConfig(structure="teacher", teacher=network, teacher_weights=GanWeights())
     world = World(device=DEVICE)
     lanes = Lanes([learner_on(config.learner(0, PackContext()), world)], (0.5, 0.999), world)

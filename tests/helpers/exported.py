@@ -6,7 +6,7 @@ import torch
 from packages import measured
 
 from kd_models.data import LoadOptions, OneClassData, load, one_class
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, GanDetector
 from kd_models.methods.prototypes import PrototypeSettings
 from kd_models.package import Package, PackageConfig, Preprocessing

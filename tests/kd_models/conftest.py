@@ -8,7 +8,7 @@ from hypothesis import settings
 from torch import Tensor, nn
 
 from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner, StepConfig
 from kd_models.methods.pkdgan.structures import STRUCTURES, Term

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from two_processes import run
 
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.networks import Normalisation
 from kd_models.methods.objectives import LOSS
-from kd_models.methods.pkdgan.networks import NetworkConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner, StepConfig
 from kd_models.recipe import Recipe

@@ -14,7 +14,7 @@ from kd_models.export import cost, packaged
 from kd_models.export.cost import measure_network
 from kd_models.export.errors import ExportError
 from kd_models.export.packaged import export
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.package import Package
 from kd_score.detector import INT8_MODEL, MODEL, Detector

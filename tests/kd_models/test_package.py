@@ -9,7 +9,7 @@ from packages import measured, sum_up
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.methods.pkdgan.step import GanLearner
 from kd_models.package import (

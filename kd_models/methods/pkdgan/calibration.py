@@ -8,7 +8,7 @@ from torch import Tensor
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import NetworkStates, PackContext
 from kd_models.methods.fitted import DETECTOR, CalibrationLearner, UnseededStep
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, GanDetector
 from kd_models.methods.prototypes import PrototypeSettings
 from kd_models.world import World

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.base import Detector, StateDict
+from kd_models.methods.ganomaly.losses import Distance, per_image_distance
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.gradients import GradientHistograms
 from kd_models.methods.networks import IMAGE_SIZE, LATENT
-from kd_models.methods.pkdgan.losses import Distance, per_image_distance
-from kd_models.methods.pkdgan.networks import NetworkConfig
 from kd_models.methods.prototypes import Prototypes, PrototypeSettings
 
 Score = Literal["paper", "calibrated"]

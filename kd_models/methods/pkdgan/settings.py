@@ -9,11 +9,11 @@ from pydantic import Field, field_validator, model_validator
 
 from kd_models.data import DatasetRow
 from kd_models.methods.base import MethodSettings, Step, Variant
+from kd_models.methods.ganomaly.losses import Distance
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.named_recipes import RecipeName, with_recipe
-from kd_models.methods.networks import IMAGE_SIZE, Normalisation, Widths
+from kd_models.methods.networks import IMAGE_SIZE, WIDE, Normalisation, Widths
 from kd_models.methods.pkdgan.calibration import CalibrationStep
-from kd_models.methods.pkdgan.losses import Distance
-from kd_models.methods.pkdgan.networks import TEACHER_WIDTHS, NetworkConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.scores import Score
 from kd_models.methods.pkdgan.step import StepConfig
@@ -67,7 +67,7 @@ class LossWeights(GanWeights, DistillationWeights):
 class TeacherSettings(Value):
     """The teachers, one for each dataset, normal class and seed."""
 
-    widths: Widths = TEACHER_WIDTHS
+    widths: Widths = WIDE
     loss_weights: GanWeights = GanWeights()
     training: Recipe = Recipe()
     """what is not set here is as in the sweep's own ``training``"""

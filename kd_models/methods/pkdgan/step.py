@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import batch_of, in_batches
 from kd_models.methods.base import Learner, NetworkStates, PackContext, Step
+from kd_models.methods.ganomaly.losses import Distance
+from kd_models.methods.ganomaly.networks import Generator, NetworkConfig
+from kd_models.methods.ganomaly.objectives import DiscriminatorObjective
 from kd_models.methods.networks import LATENT, Discriminator
 from kd_models.methods.objectives import Batch, Objective
-from kd_models.methods.pkdgan.losses import Distance
-from kd_models.methods.pkdgan.networks import Generator, NetworkConfig
 from kd_models.methods.pkdgan.objectives import (
     TARGET_KEYS,
-    DiscriminatorObjective,
     DistillationWeights,
     GanWeights,
     GeneratorObjective,

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from kd_models.evaluation.cost import Complexity, complexity
-from kd_models.methods.pkdgan.networks import Generator
+from kd_models.methods.ganomaly.networks import Generator
 
 
 @pytest.mark.parametrize(

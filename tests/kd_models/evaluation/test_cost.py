@@ -8,7 +8,7 @@ from kd_models.export.cost import measure_cost
 from kd_models.methods.eca_mkdad.networks import Student, Teacher
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
 from kd_models.methods.eca_mkdad.scores import FeatureScorer
-from kd_models.methods.pkdgan.networks import Generator
+from kd_models.methods.ganomaly.networks import Generator
 from kd_models.methods.pkdgan.scores import NoveltyScorer
 
 IMAGE = torch.zeros(1, 3, 32, 32)

@@ -14,7 +14,7 @@ from packages import measured
 from PIL import Image
 from typer.testing import CliRunner
 
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.package import Package, PackageConfig, Preprocessing
 from orchestrator.cli import app

@@ -8,7 +8,7 @@ import pytest
 from costs import alone
 
 from kd_models.export.errors import ExportError
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from orchestrator.planning.storage import cache_path
 from orchestrator.reporting import costs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.methods.pkdgan.settings import LossWeights
 from orchestrator.planning.axes import TAKEN_AXES

@@ -8,10 +8,10 @@ from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PackContext, Step
 from kd_models.methods.fitted import DETECTOR
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.gradients import GradientHistograms
 from kd_models.methods.networks import Widths
 from kd_models.methods.pkdgan.calibration import CalibrationStep
-from kd_models.methods.pkdgan.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import CalibratedNetwork
 from kd_models.methods.pkdgan.settings import PkdganSettings
 from kd_models.methods.prototypes import PrototypeSettings

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kd_models.methods.ganomaly.losses import cross_entropy, gan_terms
+from kd_models.methods.ganomaly.networks import Generator, Reconstruction
+from kd_models.methods.ganomaly.objectives import DiscriminatorObjective
 from kd_models.methods.networks import Discriminator
 from kd_models.methods.objectives import LOSS
-from kd_models.methods.pkdgan.losses import cross_entropy, distillation_terms, gan_terms
-from kd_models.methods.pkdgan.networks import Generator, Reconstruction
+from kd_models.methods.pkdgan.losses import distillation_terms
 from kd_models.methods.pkdgan.objectives import (
     TARGET_KEYS,
-    DiscriminatorObjective,
     DistillationWeights,
     GanWeights,
     fixed_targets,

@@ -6,8 +6,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from kd_models.methods.pkdgan.losses import Distance, per_image_distance
-from kd_models.methods.pkdgan.networks import NetworkConfig
+from kd_models.methods.ganomaly.losses import Distance, per_image_distance
+from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.step import GanLearner, StepConfig
 from kd_models.methods.pkdgan.structures import STRUCTURES
 from kd_models.recipe import Recipe

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import yaml
 from costs import alone
 
 from kd_models.data import DATASETS
 from kd_models.evaluation.metrics import Evaluation
 from kd_models.methods.registry import method_of, methods
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.spec import frozen
 from orchestrator.reporting.comparison import Compared, compare
 from orchestrator.reporting.page.published import published, published_table
 from orchestrator.reporting.results import CandidateResult
@@ -31,6 +33,14 @@ def compared(plan_of: Callable[..., Plan]) -> Callable[..., Sequence[Compared]]:
     return build
 
 
+SETTINGS = {
+    **{"pkdgan": "structures", "eca_mkdad": "placements", "dsvdd": "objectives"},
+    **{"ocsvm": "nu", "kde": "bandwidth"},
+    **dict.fromkeys(("ganomaly", "f-anogan", "memae", "ocgan", "lsa"), "widths"),
+}
+"""whose values are those of the axis that tells numbers apart"""
+
+
 def test_every_published_number_is_of_a_dataset_and_a_value_there_is() -> None:
     assert any(method.published for method in methods().values())
     for method in methods().values():
@@ -38,10 +48,10 @@ def test_every_published_number_is_of_a_dataset_and_a_value_there_is() -> None:
             assert dataset in DATASETS
             row, found = DATASETS[dataset], set()
             for name in values:
-                key = {"pkdgan": "structures", "eca_mkdad": "placements"}[method.name]
-                settings = method.settings.model_validate({key: (name,)})
+                value = frozen(yaml.safe_load(name))
+                settings = method.settings.model_validate({SETTINGS[method.name]: (value,)})
                 (variant, *_) = settings.variants(row, None, "")
-                found.add(next(iter(variant.axes.values())))
+                found.add(str(next(iter(variant.axes.values()))))
                 assert method.published_of(dataset, variant.axes) == values[name]
             assert found == values.keys()
 

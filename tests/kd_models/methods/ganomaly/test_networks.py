@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kd_models.methods.ganomaly.networks import Generator
 from kd_models.methods.networks import LATENT, Decoder, Discriminator, Encoder, Normalisation
-from kd_models.methods.pkdgan.networks import Generator
 
 NORMALISATIONS: tuple[Normalisation, ...] = ("batch", "per-image")
 WIDTHS = (1, 2, 4)
@@ -25,7 +25,7 @@ def test_a_generator_returns_two_latents_and_an_image(
     assert made.z2_BZ.shape == (2, 256)
 
 
-def test_the_parts_are_chained_as_in_figure_1a() -> None:
+def test_the_parts_are_chained_as_in_figure_2() -> None:
     generator, x = Generator(1, WIDTHS, "per-image"), images(2)
     made = generator(x)
     torch.testing.assert_close(made.z1_BZ, generator.encoder(x)[0])

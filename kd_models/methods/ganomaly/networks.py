@@ -1,7 +1,7 @@
-"""The encoder-decoder-encoder GAN of P-KDGAN (IJCAI 2020, Table 1), after GANomaly (ACCV 2018).
+"""The encoder-decoder-encoder GAN of GANomaly (ACCV 2018), with the layers of IJCAI 2020, Table 1.
 
 Shapes: B images in a batch, C image channels, S = 32 pixels a side, Z = 256 latent channels.
-Teacher and student are the same network at other widths.
+Large and small ones are the same network at other widths.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from kd_models.methods.networks import (
     IMAGE_SIZE,
     LATENT,
-    WIDE,
     Decoder,
     Discriminator,
     Encoder,
@@ -21,8 +20,6 @@ from kd_models.methods.networks import (
     initialise,
 )
 from kd_models.values import Count, Value
-
-TEACHER_WIDTHS = WIDE
 
 
 class Reconstruction(NamedTuple):
@@ -37,7 +34,7 @@ class Reconstruction(NamedTuple):
 
 
 class Generator(nn.Module):
-    """G = G_E -> G_D -> G_R (P-KDGAN, Fig. 1a)."""
+    """G = G_E -> G_D -> E (Section 3.1, Fig. 2)."""
 
     def __init__(
         self, channels: int, widths: Sequence[int], normalisation: Normalisation = "batch"
