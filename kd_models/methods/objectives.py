@@ -1,9 +1,11 @@
 """What a learner minimises: one objective for each optimizer."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 Batch = dict[str, Tensor]
 """``x`` (B, C, S, S), and by name what was drawn and what objectives and fixed teachers hand on."""
@@ -26,6 +28,15 @@ class Objective(nn.Module):
     def reads(self) -> Sequence[nn.Module]:
         """Return the networks that run here and are trained by another objective."""
         return ()
+
+
+def run_fixed(network: nn.Module, *inputs: Tensor) -> Any:
+    """Return a network's outputs; gradients pass through it but stop short of its parameters.
+
+    So that it can belong to another optimizer and another DDP wrapper.
+    """
+    fixed = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    return functional_call(network, fixed, inputs)
 
 
 class WeightedObjective(Objective):

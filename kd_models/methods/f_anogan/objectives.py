@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from kd_models.methods.f_anogan.input_gradient import input_gradient
 from kd_models.methods.f_anogan.losses import gradient_penalty
 from kd_models.methods.f_anogan.networks import EncoderGenerator
 from kd_models.methods.networks import Decoder, Discriminator
-from kd_models.methods.objectives import LOSS, Batch, Objective
+from kd_models.methods.objectives import LOSS, Batch, Objective, run_fixed
 
 CRITIC_LATENTS = "critic_latents"
 """z ~ N(0, 1) of the images that the critic compares with real ones, (B, Z)"""
@@ -83,9 +82,8 @@ class GeneratorObjective(Objective):
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
         """Return the critic's mean value of made images."""
         (critic,) = self._critic
-        fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
         made_BCSS = self.generator(batch[GENERATOR_LATENTS])
-        values_B1, _ = functional_call(critic, fixed, (made_BCSS,))
+        values_B1, _ = run_fixed(critic, made_BCSS)
         return {"generator/made": values_B1.mean(), LOSS: -values_B1.mean()}, {}
 
 

@@ -6,12 +6,11 @@ Shapes: B images in a batch.
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from kd_models.methods.ganomaly.losses import Distance, cross_entropy, gan_terms
 from kd_models.methods.ganomaly.networks import Generator, Reconstruction
 from kd_models.methods.networks import Discriminator
-from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
+from kd_models.methods.objectives import LOSS, Batch, WeightedObjective, run_fixed
 from kd_models.values import Value
 
 
@@ -34,14 +33,11 @@ def generator_terms(
     Args:
         x: images.
         made: what a generator made of them.
-        critic: the discriminator whose features are compared. It is read, not trained: gradients
-            pass through it but stop short of its weights, so that it can belong to another
-            optimizer and another DDP wrapper.
+        critic: the discriminator whose features are compared. It is read, not trained.
         kind: how distances are read.
     """
     real_logit, f_x = critic(x)
-    frozen = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-    f_x_hat: Tensor = functional_call(critic, frozen, (made.x_hat_BCSS,))[1]
+    _, f_x_hat = run_fixed(critic, made.x_hat_BCSS)
     return gan_terms(x, made, f_x.detach(), f_x_hat, kind), real_logit
 
 
