@@ -16,6 +16,10 @@ Shrinkage = Annotated[float, Field(gt=0, le=1)]
 """share of a covariance that is taken from a multiple of the identity"""
 
 
+_SMALLEST_REST = 1e-5
+"""of a row's squared length, below which nothing is told from rounding"""
+
+
 class Whitening(nn.Module):
     """A map after which normal images vary alike in every direction.
 
@@ -52,10 +56,12 @@ class Whitening(nn.Module):
         told_BK = scaled_BF @ self.directions
         if self.out == told_BK.shape[1]:
             return told_BK
-        # By Pythagoras. Rounding may leave less than nothing.
+        # By Pythagoras. Of a small rest only rounding is left, more of it for its root: all that
+        # are smaller count as equal, as in any other runtime that rounds otherwise.
         whole_B1 = scaled_BF.square().sum(1, keepdim=True)
         rest_B1 = whole_B1 - (told_BK * self.lengths).square().sum(1, keepdim=True)
-        return torch.cat([told_BK, rest_B1.clamp(min=0).sqrt() * self.others], 1)
+        rest_B1 = torch.maximum(rest_B1, _SMALLEST_REST * whole_B1)
+        return torch.cat([told_BK, rest_B1.sqrt() * self.others], 1)
 
     @torch.no_grad()
     def fit(

@@ -57,7 +57,7 @@ class InlineExecutor:
             )
         if spec.resources.gpus_per_worker and not torch.cuda.is_available():
             raise ExecutorError(
-                f"resources.gpus_per_worker is {spec.resources.gpus_per_worker}, but PyTorch "
+                f"resources.gpus_per_worker is {spec.resources.gpus_per_worker:g}, but PyTorch "
                 "finds no GPU here: set it to 0, or use the ray executor with a cluster that has"
             )
         return 1

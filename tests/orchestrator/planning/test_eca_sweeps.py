@@ -11,6 +11,7 @@ import yaml
 from kd_models.data import dataset_row
 from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
 from kd_models.methods.eca_mkdad.step import DistilConfig
+from kd_models.methods.registry import methods
 from orchestrator.planning.keys import canonical_json, sha256
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan
 from orchestrator.planning.spec import SpecError, SweepSpec
@@ -474,8 +475,8 @@ def test_a_file_without_a_method_is_p_kdgans(tmp_path: Path) -> None:
 
 def test_an_unknown_method_is_answered_with_the_nearest(complaint: Complaint) -> None:
     assert complaint(method="eca_mkda") == (
-        "a.yaml: method: 'eca_mkda' is no method; the methods are pkdgan, eca_mkdad, hog, knn, "
-        "pca, pixel-gaussian; did you mean eca_mkdad?"
+        "a.yaml: method: 'eca_mkda' is no method; the methods are "
+        f"{', '.join(methods())}; did you mean eca_mkdad?"
     )
     assert complaint(method=3).startswith("a.yaml: method: Input should be a valid string, not 3")
 

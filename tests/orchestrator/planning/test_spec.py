@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kd_models.data import dataset_row
+from kd_models.methods.registry import methods
 from kd_models.recipe import Recipe
 from orchestrator.errors import UserError
 from orchestrator.planning.spec import SpecError, SweepSpec
@@ -149,8 +150,8 @@ def test_any_misspelt_recipe_setting_is_named(name: str, at: int, letter: str) -
         ),
         (
             {"method": "pkd"},
-            "method: 'pkd' is no method; the methods are pkdgan, eca_mkdad, hog, knn, "
-            "pca, pixel-gaussian; did you mean pkdgan?",
+            f"method: 'pkd' is no method; the methods are {', '.join(methods())}; did you mean "
+            "pkdgan?",
         ),
         ({"resources": {"concurrent_trials": "auot"}}, "did you mean auto?"),
         ({"student_widths": "papr"}, "did you mean paper?"),
