@@ -45,25 +45,43 @@ def cost_of_detector(detector: Detector, image_size: int) -> Cost:
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
     }
     file = cache_path() / "measured" / f"{sha256(canonical_json(identity))}.json"
-    with contextlib.suppress(OSError, ValidationError):
-        return Cost.model_validate_json(file.read_bytes())
+    if (kept := _read(file)) is not None:
+        return kept
     with torch.random.fork_rng(devices=[]):
         scorer = detector.scorer().eval()
     try:
         found = measure_cost(scorer, channels=detector.channels, image_size=image_size)
     except ExportError as error:
         raise ExportError(f"method {detector.method}: {error}") from error
-    _keep(file, found)
-    return found
+    return _keep(file, found)
 
 
-def _keep(file: Path, found: Cost) -> None:
-    """Keep what was measured, where that is possible: it can be measured again."""
+def _read(file: Path) -> Cost | None:
+    """Return what was measured before, if that is there and whole."""
+    with contextlib.suppress(OSError, ValidationError):
+        return Cost.model_validate_json(file.read_bytes())
+    return None
+
+
+def _keep(file: Path, found: Cost) -> Cost:
+    """Keep what was measured, where that is possible: it can be measured again.
+
+    Returns:
+        What is kept: of two processes that measure at once the first counts, for both.
+    """
     unfinished = file.with_name(f"{file.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(unfinished, file)
+        try:
+            os.link(unfinished, file)  # which replaces nothing
+        except FileExistsError:
+            if (kept := _read(file)) is not None:
+                return kept
+            os.replace(unfinished, file)  # it is damaged
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return found
 
 
 def _package(detector: Detector) -> str:

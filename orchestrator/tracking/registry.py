@@ -264,6 +264,7 @@ def _log_model(client: MlflowClient, run: Run) -> str:
     """Log a student's MLflow model to its run, and return the model's id."""
     # Recorded, and so not shown: MLflow's, about itself; a filter of ours would be overridden.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
         from mlflow.models import ModelSignature
         from mlflow.pyfunc import log_model
         from mlflow.types import ColSpec, Schema

@@ -99,3 +99,21 @@ def test_a_package_s_code_is_all_its_modules(
     assert found[0] == found[2] != found[1]
     (tmp_path / "measured_module.py").write_text("")
     assert costs._code("measured_module")
+
+
+def test_of_two_that_measure_at_once_the_first_counts(
+    measured: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cost_of_detector(DETECTOR, 32)
+    cost_of_detector.cache_clear()
+    # As if the file came while this one measured.
+    read, looked = costs._read, []
+
+    def look(file: Path) -> Any:
+        looked.append(file)
+        return None if len(looked) == 1 else read(file)
+
+    monkeypatch.setattr(costs, "_read", look)
+    assert cost_of_detector(DETECTOR, 32) == first
+    assert len(measured) == 2
+    (kept,) = (cache_path() / "measured").iterdir()
