@@ -16,7 +16,7 @@ Shrinkage = Annotated[float, Field(gt=0, le=1)]
 """share of a covariance that is taken from a multiple of the identity"""
 
 
-_SMALLEST_REST = 1e-5
+_SMALLEST_REST = 1e-6
 """of a row's squared length, below which nothing is told from rounding"""
 
 
