@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from exported import digits, fitted_package
@@ -55,6 +56,16 @@ def test_what_is_said_of_the_models_is_what_they_do(folder: Path, data: OneClass
     assert exact.difference < 1e-4
     assert exact.auroc - exports.models[INT8_MODEL].auroc <= 0.005
     assert exports.models[INT8_MODEL].threshold != exact.threshold
+
+
+def test_training_images_score_alike_too(
+    folder: Path, package: Package, data: OneClassData
+) -> None:
+    """Of so few each is a prototype itself: what is left of its distance must not be rounding."""
+    expected = package.score(data.train).numpy()
+    scores = Detector(folder).scores(((data.train + 1) * 127.5).numpy())
+    largest = float(package.score(data.test).max())
+    np.testing.assert_allclose(scores, expected, atol=1e-4 * largest)
 
 
 def test_a_model_that_scores_otherwise_is_not_offered(
