@@ -33,7 +33,7 @@ class Space(Value):
     """share of the variance that the components have to keep, if so many are enough for it"""
 
 
-class PrincipalComponents(nn.Module):
+class PrincipalCoordinates(nn.Module):
     """Rows (B, F) to their coordinates (B, K) along the principal components of normal images.
 
     How many components keep a share of the variance is not known before they are fitted, but the
@@ -93,11 +93,11 @@ class KernelNetwork(PixelNetwork):
     def __init__(self, channels: int, space: Space) -> None:
         super().__init__(channels, space.side)
         self._variance = space.variance
-        self.projection: PrincipalComponents | None = None
+        self.projection: PrincipalCoordinates | None = None
         self.out = self.size
         if space.components is not None:
             self.out = min(space.components, self.size)
-            self.projection = PrincipalComponents(self.size, self.out)
+            self.projection = PrincipalCoordinates(self.size, self.out)
 
     def rows(self, x_BCSS: Tensor) -> Tensor:
         """Return the images in this space, (B, K)."""

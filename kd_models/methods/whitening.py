@@ -16,8 +16,8 @@ Shrinkage = Annotated[float, Field(gt=0, le=1)]
 """share of a covariance that is taken from a multiple of the identity"""
 
 
-_SMALLEST_REST = 1e-6
-"""of a row's squared length, below which nothing is told from rounding"""
+_ROUNDING = 1e-6
+"""share of a row's squared length that what is left of it by rounding stays below"""
 
 
 class Whitening(nn.Module):
@@ -56,11 +56,11 @@ class Whitening(nn.Module):
         told_BK = scaled_BF @ self.directions
         if self.out == told_BK.shape[1]:
             return told_BK
-        # By Pythagoras. Of a small rest only rounding is left, more of it for its root: all that
-        # are smaller count as equal, as in any other runtime that rounds otherwise.
+        # By Pythagoras. Where a row lies in the directions, what is left is rounding, whose root
+        # is large and in every runtime another: as much is taken off, and leaves nothing of it.
         whole_B1 = scaled_BF.square().sum(1, keepdim=True)
         rest_B1 = whole_B1 - (told_BK * self.lengths).square().sum(1, keepdim=True)
-        rest_B1 = torch.maximum(rest_B1, _SMALLEST_REST * whole_B1)
+        rest_B1 = (rest_B1 - _ROUNDING * whole_B1).clamp(min=0)
         return torch.cat([told_BK, rest_B1.sqrt() * self.others], 1)
 
     @torch.no_grad()

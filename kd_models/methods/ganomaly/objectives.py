@@ -14,7 +14,7 @@ from kd_models.methods.objectives import LOSS, Batch, WeightedObjective, run_fix
 from kd_models.values import Value
 
 
-class GanWeights(Value):
+class GanomalyWeights(Value):
     """w_con, w_enc and w_adv of L (Eq. 4; Section 4.2)."""
 
     con: float = 50.0
@@ -57,7 +57,7 @@ class GeneratorObjective(WeightedObjective):
         role: str,
         generator: Generator,
         critic: Discriminator,
-        weights: GanWeights,
+        weights: GanomalyWeights,
         distance: Distance,
     ) -> None:
         super().__init__(weights.model_dump())

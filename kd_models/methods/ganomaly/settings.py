@@ -11,7 +11,7 @@ from kd_models.data import DatasetRow
 from kd_models.methods.base import MethodSettings, Variant
 from kd_models.methods.ganomaly.losses import Distance
 from kd_models.methods.ganomaly.networks import NetworkConfig
-from kd_models.methods.ganomaly.objectives import GanWeights
+from kd_models.methods.ganomaly.objectives import GanomalyWeights
 from kd_models.methods.ganomaly.step import GanomalyStep
 from kd_models.methods.named_recipes import RecipeName, with_recipe
 from kd_models.methods.networks import IMAGE_SIZE, WIDE, Normalisation, Widths
@@ -36,7 +36,7 @@ class GanomalySettings(MethodSettings):
     recipe: RecipeName = "recommended"
     """what is set where nothing else is"""
     widths: Annotated[tuple[Widths, ...], Field(min_length=1)] = (WIDE,)
-    loss_weights: Annotated[tuple[GanWeights, ...], Field(min_length=1)] = (GanWeights(),)
+    loss_weights: Annotated[tuple[GanomalyWeights, ...], Field(min_length=1)] = (GanomalyWeights(),)
     training: Recipe = Recipe()
     normalisation: Normalisation = "batch"
     distance: Distance = "l2"

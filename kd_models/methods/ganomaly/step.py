@@ -9,7 +9,7 @@ from kd_models.methods.ganomaly.losses import Distance
 from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.ganomaly.objectives import (
     DiscriminatorObjective,
-    GanWeights,
+    GanomalyWeights,
     GeneratorObjective,
 )
 from kd_models.methods.ganomaly.scores import GanomalyDetector, GanomalyScorer
@@ -25,7 +25,7 @@ class GanomalyStep(Step):
     """The training of a generator against its discriminator."""
 
     network: NetworkConfig
-    loss_weights: GanWeights
+    loss_weights: GanomalyWeights
     distance: Distance
 
     axis: ClassVar[str] = "widths"
@@ -44,7 +44,7 @@ class GanomalyStep(Step):
     @property
     def lane_group(self) -> "GanomalyStep":
         """Return the step with default weights."""
-        return self.model_copy(update={"loss_weights": GanWeights()})
+        return self.model_copy(update={"loss_weights": GanomalyWeights()})
 
     def learner(self, seed: int, context: PackContext) -> "GanomalyLearner":
         """Return a learner."""

@@ -12,7 +12,7 @@ def addressed(likeness_BN: Tensor, threshold: float) -> Tensor:
 
     They are all 0 where no item's softmax exceeds the threshold.
 
-    Shrinkage leaves a weight as it is or makes it 0, and the softmax's denominator cancels when
+    Threshold leaves a weight as it is or makes it 0, and the softmax's denominator cancels when
     the sum is made 1: so values are Eq. 7's but for rounding. Slopes are those of the weights that
     are kept, and exactly 0 for all others; through Eq. 7's quotient these would be rounding errors,
     of which Adam makes whole steps. The step at the threshold has no slope here (Eq. 6); Eq. 7

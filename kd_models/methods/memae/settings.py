@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from kd_models.methods.base import Step
-from kd_models.methods.memae.step import EntropyWeight, MemaeStep, Shrinkage
+from kd_models.methods.memae.step import EntropyWeight, MemaeStep, Threshold
 from kd_models.methods.networks import ConvNetworks
 from kd_models.methods.trained import NetworkSettings
 from kd_models.recipe import Recipe
@@ -40,7 +40,7 @@ class MemaeSettings(NetworkSettings):
     """numbers of a query, and of each item"""
     memory: Literal["paper"] | Count = 100
     """items; paper: 100 for grey images, 500 for colour"""
-    shrinkage: Shrinkage = 1.0
+    shrinkage: Threshold = 1.0
     """weights of items up to this multiple of 1 / ``memory`` become 0"""
     entropy_weight: EntropyWeight = 0.0002
     """of the entropy of the items' weights, beside a sum of squares over an image's pixels"""

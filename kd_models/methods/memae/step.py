@@ -19,7 +19,7 @@ from kd_models.methods.objectives import LOSS, Batch, Objective, WeightedObjecti
 from kd_models.methods.trained import NetworkDetector, NetworkStep, seeded
 from kd_models.values import Count
 
-Shrinkage = Annotated[float, Field(ge=0, le=3)]
+Threshold = Annotated[float, Field(ge=0, le=3)]
 """lambda, the threshold of the weights, as a multiple of 1/N"""
 
 EntropyWeight = Annotated[float, Field(ge=0)]
@@ -80,7 +80,7 @@ class MemaeDetector(NetworkDetector):
 
     method: Literal["memae"] = "memae"
     memory: Count
-    shrinkage: Shrinkage
+    shrinkage: Threshold
 
     def scorer(self) -> Scorer:
         """Return the scorer, its weights still to be loaded."""
@@ -93,7 +93,7 @@ class MemaeStep(NetworkStep):
     title: ClassVar[str] = "memae"
 
     memory: Count
-    shrinkage: Shrinkage
+    shrinkage: Threshold
     entropy_weight: EntropyWeight
 
     @property

@@ -14,7 +14,7 @@ from kd_models.methods.pkdgan.structures import Structure, Term
 from kd_models.values import Value
 
 
-class GanWeights(ganomaly.GanWeights):
+class GanWeights(ganomaly.GanomalyWeights):
     """w_con, w_enc and w_adv of L_g (P-KDGAN, Eq. 5)."""
 
     con: float = 10.0

@@ -10,7 +10,7 @@ from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PackContext
 from kd_models.methods.ganomaly.losses import gan_terms
 from kd_models.methods.ganomaly.networks import NetworkConfig
-from kd_models.methods.ganomaly.objectives import GanWeights
+from kd_models.methods.ganomaly.objectives import GanomalyWeights
 from kd_models.methods.ganomaly.settings import GanomalySettings
 from kd_models.methods.ganomaly.step import GanomalyLearner, GanomalyStep
 from kd_models.methods.networks import WIDE, Widths
@@ -21,7 +21,7 @@ from kd_models.training.epochs import Training, train, train_together
 
 def step(con: float = 50, widths: Widths = (1, 2, 4)) -> GanomalyStep:
     network = NetworkConfig(channels=1, widths=widths, normalisation="batch")
-    return GanomalyStep(network=network, loss_weights=GanWeights(con=con), distance="l2")
+    return GanomalyStep(network=network, loss_weights=GanomalyWeights(con=con), distance="l2")
 
 
 def images(count: int, seed: int = 0) -> Tensor:
@@ -29,7 +29,7 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 
 def test_the_weights_are_the_paper_s() -> None:
-    assert GanWeights().model_dump() == {"con": 50, "enc": 1, "adv": 1}
+    assert GanomalyWeights().model_dump() == {"con": 50, "enc": 1, "adv": 1}
 
 
 def test_the_generator_minimises_its_terms_and_the_discriminator_its_own() -> None:

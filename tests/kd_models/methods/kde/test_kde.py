@@ -27,7 +27,7 @@ from kd_models.methods.kde.density import (
 )
 from kd_models.methods.kde.settings import KdeSettings
 from kd_models.methods.kde.step import Bandwidth, Density, KdeDetector, KdeStep
-from kd_models.methods.kernels import PrincipalComponents, Space, padded, squared_distances
+from kd_models.methods.kernels import PrincipalCoordinates, Space, padded, squared_distances
 from kd_models.world import World
 from kd_score.detector import run, session
 
@@ -106,7 +106,7 @@ def test_those_that_are_tried() -> None:
 @pytest.mark.parametrize("share", [0.5, 0.95, 1.0])
 def test_components_are_scikit_learns(share: float) -> None:
     known, rows = pooled(images(40)), pooled(images(9, seed=1))
-    network = PrincipalComponents(64, 64)
+    network = PrincipalCoordinates(64, 64)
     kept = network.fit(torch.from_numpy(known), share)
     pca = PCA(share if share < 1 else None, svd_solver="full").fit(known)
     expected = pca.transform(rows)
@@ -120,7 +120,7 @@ def test_components_are_scikit_learns(share: float) -> None:
 
 
 def test_where_the_components_are_too_few_they_keep_what_they_can() -> None:
-    network = PrincipalComponents(64, 2)
+    network = PrincipalCoordinates(64, 2)
     assert network.fit(torch.from_numpy(pooled(images(40))), 0.95).shape == (40, 2)
 
 
