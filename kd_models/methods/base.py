@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from kd_models.data import DatasetRow
@@ -303,6 +304,13 @@ class Step(Value, ABC):
             seed: of its initial weights.
             context: what it shares with the other learners of its pack.
         """
+
+
+def seeded(seed: int, make: Callable[[], T]) -> T:
+    """Return what ``make`` makes with initial weights drawn from this seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
 
 
 @dataclass(frozen=True)

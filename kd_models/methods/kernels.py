@@ -6,17 +6,17 @@ images in memory.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import CannotTrain, MethodSettings, Variant
+from kd_models.methods.base import CannotTrain, Variant
 from kd_models.methods.fitted import IMAGE_SIZE, FittedDetector, FittedStep, PixelNetwork, Side
-from kd_models.methods.named_recipes import RecipeName, with_recipe
+from kd_models.methods.named_recipes import RecipeSettings
 from kd_models.values import Count, Value
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -146,23 +146,13 @@ class KernelDetector(FittedDetector):
     """normal images that it is fitted to"""
 
 
-class KernelSettings(MethodSettings):
+class KernelSettings(RecipeSettings):
     """The space in which images are compared, and how many are kept."""
 
-    recipes: ClassVar[Mapping[str, Mapping[str, Any]]]
-    """settings by the recipe's name"""
-
-    recipe: RecipeName = "recommended"
-    """what is set where nothing else is"""
     space: Space = Space()
     """in which images are compared"""
     memory: Count = 2000
     """normal images that are kept, or all where there are fewer"""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, raw: Any) -> Any:
-        return with_recipe(raw, cls.recipes)
 
     def variants(
         self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None

@@ -1,11 +1,31 @@
 """Recipes by name: settings that belong together, under what a sweep file sets itself."""
 
+from abc import ABC
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from kd_models.methods.base import MethodSettings
 
 RecipeName = Literal["recommended", "paper"]
 """``recommended``: the defaults; what was tried beside them is in docs/lab-notes.md;
 ``paper``: what the method's paper does, as closely as can be run"""
+
+
+class RecipeSettings(MethodSettings, ABC):
+    """Settings that a recipe by name completes."""
+
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """settings by the recipe's name"""
+
+    recipe: RecipeName = "recommended"
+    """what is set where nothing else is"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, raw: Any) -> Any:
+        return with_recipe(raw, cls.recipes)
 
 
 def with_recipe(raw: Any, recipes: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -1,21 +1,18 @@
 """What methods have in common that train networks of several widths, each by one recipe."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar
 
-import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import Detector, MethodSettings, Step, Variant
+from kd_models.methods.base import Detector, Step, Variant
 from kd_models.methods.fitted import DETECTOR
-from kd_models.methods.named_recipes import RecipeName, with_recipe
+from kd_models.methods.named_recipes import RecipeSettings
 from kd_models.methods.networks import IMAGE_SIZE, LATENT, WIDE, ConvNetworks, Widths
 from kd_models.recipe import Recipe
 from kd_models.values import Count, short_text
-
-T = TypeVar("T")
 
 
 class NetworkDetector(Detector):
@@ -45,24 +42,14 @@ class NetworkStep(Step):
         return f"{self.title} {short_text(self.networks.widths)}"
 
 
-class NetworkSettings(MethodSettings):
+class NetworkSettings(RecipeSettings):
     """Widths of the networks, and how these are trained."""
 
-    recipes: ClassVar[Mapping[str, Mapping[str, Any]]]
-    """settings by the recipe's name"""
-
-    recipe: RecipeName = "recommended"
-    """what is set where nothing else is"""
     widths: Annotated[tuple[Widths, ...], Field(min_length=1)] = (WIDE,)
     """of encoder and decoder; the axis"""
     latent: Count = LATENT
     """numbers between them"""
     training: Recipe = Recipe()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, raw: Any) -> Any:
-        return with_recipe(raw, cls.recipes)
 
     def batch_sizes(self) -> Mapping[str, int]:
         """Return the batch size."""
@@ -79,10 +66,3 @@ class NetworkSettings(MethodSettings):
     @abstractmethod
     def chain(self, networks: ConvNetworks) -> tuple[tuple[Step, Recipe | None], ...]:
         """Return the steps of such networks and their recipes, parents before children."""
-
-
-def seeded(seed: int, make: Callable[[], T]) -> T:
-    """Return what ``make`` makes with initial weights drawn from this seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make()

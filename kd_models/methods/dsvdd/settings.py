@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import MethodSettings, Variant
+from kd_models.methods.base import Variant
 from kd_models.methods.dsvdd.networks import Contrast, Latent, LenetNetworks, LenetWidths
 from kd_models.methods.dsvdd.step import AutoEncoderStep, Decay, Outside, SvddObjective, SvddStep
-from kd_models.methods.named_recipes import RecipeName, with_recipe
+from kd_models.methods.named_recipes import RecipeSettings
 from kd_models.methods.networks import IMAGE_SIZE
 from kd_models.recipe import Recipe
 
@@ -42,11 +42,11 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-class DsvddSettings(MethodSettings):
+class DsvddSettings(RecipeSettings):
     """Objectives x widths (Deep SVDD, ICML 2018)."""
 
-    recipe: RecipeName = "recommended"
-    """what is set where nothing else is"""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = RECIPES
+
     objectives: Annotated[tuple[SvddObjective, ...], Field(min_length=1)] = ("one-class",)
     """what the second stage minimises, Eq. 4 or Eq. 3; the axis ``objective``"""
     widths: Literal["paper"] | Annotated[tuple[LenetWidths, ...], Field(min_length=1)] = "paper"
@@ -63,11 +63,6 @@ class DsvddSettings(MethodSettings):
     """of the auto-encoder"""
     training: Recipe = Recipe()
     """of the hypersphere"""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, raw: Any) -> Any:
-        return with_recipe(raw, RECIPES)
 
     def batch_sizes(self) -> Mapping[str, int]:
         """Return the batch sizes of both stages."""

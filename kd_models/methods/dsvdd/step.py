@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kd_models.evaluation.scoring import Scorer
-from kd_models.methods.base import Detector, Learner, PackContext, Step
+from kd_models.methods.base import Detector, Learner, PackContext, Step, seeded
 from kd_models.methods.dsvdd.networks import LenetNetworks
 from kd_models.methods.dsvdd.objectives import (
     AutoEncoderObjective,
@@ -16,7 +16,6 @@ from kd_models.methods.dsvdd.objectives import (
 )
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.objectives import Objective
-from kd_models.methods.trained import seeded
 from kd_models.world import World
 
 SvddObjective = Literal["one-class", "soft-boundary"]

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from kd_models.evaluation.scoring import batch_of, in_batches
-from kd_models.methods.base import NetworkStates, PackContext
+from kd_models.methods.base import NetworkStates, PackContext, seeded
 from kd_models.methods.eca_mkdad.fixed_teacher import FixedTeacher
 from kd_models.methods.eca_mkdad.scores import (
     CalibratedScorer,
@@ -70,9 +69,7 @@ class FeatureCalibrationLearner(CalibrationLearner):
     """
 
     def __init__(self, step: FeatureCalibration, context: PackContext) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # what is drawn is replaced by the trained student
-            student = step.student.network()
+        student = seeded(0, step.student.network)  # to be replaced by the trained one
         self._step = step
         self._student = CalibratedStudent(student, len(step.scoring_layers)).requires_grad_(False)
         self._teacher = FixedTeacher(context)

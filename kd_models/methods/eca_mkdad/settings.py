@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator, Mapping
 from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import MethodSettings, Step, Variant
+from kd_models.methods.base import Step, Variant
 from kd_models.methods.eca_mkdad.calibration import FeatureCalibration
 from kd_models.methods.eca_mkdad.networks import SMALLEST_IMAGE, StudentWidth
 from kd_models.methods.eca_mkdad.placements import placement
@@ -22,7 +22,7 @@ from kd_models.methods.eca_mkdad.step import (
     check_layers,
 )
 from kd_models.methods.eca_mkdad.teacher_weights import IMAGENET
-from kd_models.methods.named_recipes import RecipeName, with_recipe
+from kd_models.methods.named_recipes import RecipeSettings
 from kd_models.recipe import Fraction, Recipe
 from kd_models.values import Count, Value
 
@@ -101,11 +101,11 @@ class PretrainedTeacherSettings(Value):
     """of its outputs for the training images; float16 halves the memory"""
 
 
-class EcaMkdadSettings(MethodSettings):
+class EcaMkdadSettings(RecipeSettings):
     """Placements x lambda x student widths (ECA_MKDAD, 2023)."""
 
-    recipe: RecipeName = "recommended"
-    """what is set where nothing else is"""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = RECIPES
+
     placements: Annotated[tuple[str, ...], Field(min_length=1)] = ("eca",)
     lambdas: (
         Literal["paper"] | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
@@ -120,12 +120,6 @@ class EcaMkdadSettings(MethodSettings):
     """pixels a side; paper: 128 for mvtec, 96 for stl10, 32 else"""
     training: DistilTraining = DistilTraining()
     teacher: PretrainedTeacherSettings = Field(default_factory=PretrainedTeacherSettings)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, raw: Any) -> Any:
-        """Fill in the named recipe."""
-        return with_recipe(raw, RECIPES)
 
     @property
     def pretrained_source(self) -> str:

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from kd_models.methods.base import Learner, PackContext, Step
+from kd_models.methods.base import Learner, PackContext, Step, seeded
 from kd_models.methods.eca_mkdad.fixed_teacher import FixedTeacher
 from kd_models.methods.eca_mkdad.networks import LAYERS, StudentWidth
 from kd_models.methods.eca_mkdad.objectives import FeatureObjective
@@ -116,9 +116,7 @@ class DistilLearner(Learner):
 
     def __init__(self, config: DistilConfig, seed: int, context: PackContext) -> None:
         self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self._student = config.student.network()
+        self._student = seeded(seed, config.student.network)
         # What comes after the last distilled layer gets no gradient, for which DDP would wait.
         self._student.after(max(config.training_layers)).requires_grad_(False)
         super().__init__({"student": self._student})

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kd_models.data.fetch import downloading
-from kd_models.methods.base import PretrainedWeights, WeightsError, WeightsMissing
+from kd_models.methods.base import PretrainedWeights, WeightsError, WeightsMissing, seeded
 from kd_models.methods.eca_mkdad.networks import Teacher
 from kd_models.values import nearest
 
@@ -36,9 +36,7 @@ def read_teacher(source: str, downloads: Path, download: bool = True) -> Pretrai
         WeightsError: the message says what was wrong, and what else could be given.
     """
     if source == RANDOM:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return PretrainedWeights(Teacher().state_dict())
+        return PretrainedWeights(seeded(0, Teacher).state_dict())
     state = _imagenet(downloads, download) if source == IMAGENET else _read(source)
     return PretrainedWeights(_features_of(state, source))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from kd_models.methods.base import Learner, NetworkStates, PackContext
+from kd_models.methods.base import Learner, NetworkStates, PackContext, seeded
 from kd_models.methods.draws import Draw
 from kd_models.methods.f_anogan.networks import (
     CRITIC,
@@ -24,7 +24,7 @@ from kd_models.methods.f_anogan.objectives import (
 )
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.objectives import Objective
-from kd_models.methods.trained import NetworkStep, seeded
+from kd_models.methods.trained import NetworkStep
 from kd_models.values import Count
 
 

@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import MethodSettings, Variant
+from kd_models.methods.base import Variant
 from kd_models.methods.ganomaly.losses import Distance
 from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.ganomaly.objectives import GanomalyWeights
 from kd_models.methods.ganomaly.step import GanomalyStep
-from kd_models.methods.named_recipes import RecipeName, with_recipe
+from kd_models.methods.named_recipes import RecipeSettings
 from kd_models.methods.networks import IMAGE_SIZE, WIDE, Normalisation, Widths
 from kd_models.recipe import Recipe
 
@@ -30,21 +30,16 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-class GanomalySettings(MethodSettings):
+class GanomalySettings(RecipeSettings):
     """Widths of the generator x weights of its losses (GANomaly, ACCV 2018)."""
 
-    recipe: RecipeName = "recommended"
-    """what is set where nothing else is"""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = RECIPES
+
     widths: Annotated[tuple[Widths, ...], Field(min_length=1)] = (WIDE,)
     loss_weights: Annotated[tuple[GanomalyWeights, ...], Field(min_length=1)] = (GanomalyWeights(),)
     training: Recipe = Recipe()
     normalisation: Normalisation = "batch"
     distance: Distance = "l2"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, raw: Any) -> Any:
-        return with_recipe(raw, RECIPES)
 
     def batch_sizes(self) -> Mapping[str, int]:
         """Return the batch size."""

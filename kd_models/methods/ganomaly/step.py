@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from kd_models.methods.base import Learner, PackContext, Step
+from kd_models.methods.base import Learner, PackContext, Step, seeded
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.ganomaly.losses import Distance
 from kd_models.methods.ganomaly.networks import NetworkConfig
@@ -14,7 +14,6 @@ from kd_models.methods.ganomaly.objectives import (
 )
 from kd_models.methods.ganomaly.scores import GanomalyDetector, GanomalyScorer
 from kd_models.methods.objectives import Objective
-from kd_models.methods.trained import seeded
 from kd_models.values import short_text
 
 ROLE = "gan"

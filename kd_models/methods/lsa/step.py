@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
-from kd_models.methods.base import CannotTrain, Learner, PackContext
+from kd_models.methods.base import CannotTrain, Learner, PackContext, seeded
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.lsa.estimator import Estimator, EstimatorSettings
 from kd_models.methods.lsa.losses import reconstruction, smooth_surprisal, surprisal
 from kd_models.methods.networks import ConvNetworks
 from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
-from kd_models.methods.trained import NetworkDetector, NetworkStep, seeded
+from kd_models.methods.trained import NetworkDetector, NetworkStep
 from kd_models.world import World
 
 PARTS = ("rec", "nll")

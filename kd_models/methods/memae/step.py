@@ -10,13 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer
-from kd_models.methods.base import Learner, PackContext
+from kd_models.methods.base import Learner, PackContext, seeded
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.memae.losses import entropy, reconstruction
 from kd_models.methods.memae.memory import Memory
 from kd_models.methods.networks import ConvNetworks
 from kd_models.methods.objectives import LOSS, Batch, Objective, WeightedObjective
-from kd_models.methods.trained import NetworkDetector, NetworkStep, seeded
+from kd_models.methods.trained import NetworkDetector, NetworkStep
 from kd_models.values import Count
 
 Threshold = Annotated[float, Field(ge=0, le=3)]

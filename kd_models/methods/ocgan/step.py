@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kd_models.evaluation.scoring import Scorer
-from kd_models.methods.base import Learner, PackContext
+from kd_models.methods.base import Learner, PackContext, seeded
 from kd_models.methods.draws import Draw
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.networks import IMAGE_SIZE, Widths
@@ -22,7 +22,7 @@ from kd_models.methods.ocgan.objectives import (
     ClassifierObjective,
     DiscriminatorsObjective,
 )
-from kd_models.methods.trained import NetworkDetector, NetworkStep, seeded
+from kd_models.methods.trained import NetworkDetector, NetworkStep
 from kd_models.values import Value
 
 NotNegative = Annotated[float, Field(ge=0)]

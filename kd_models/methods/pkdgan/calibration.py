@@ -2,11 +2,10 @@
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
-from kd_models.methods.base import NetworkStates, PackContext
+from kd_models.methods.base import NetworkStates, PackContext, seeded
 from kd_models.methods.fitted import DETECTOR, CalibrationLearner, UnseededStep
 from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import CalibratedNetwork, GanDetector
@@ -53,9 +52,8 @@ class GanCalibrationLearner(CalibrationLearner):
     """
 
     def __init__(self, step: CalibrationStep) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # what is drawn is replaced by the trained generator
-            self._network = CalibratedNetwork(step.network, step.calibration)
+        # What is drawn is replaced by the trained generator.
+        self._network = seeded(0, lambda: CalibratedNetwork(step.network, step.calibration))
         self._network.requires_grad_(False)
         self._generator = f"{step.role}.generator"
         super().__init__({DETECTOR: self._network})

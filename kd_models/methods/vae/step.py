@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer
-from kd_models.methods.base import Learner, PackContext
+from kd_models.methods.base import Learner, PackContext, seeded
 from kd_models.methods.draws import Draw
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.networks import ConvNetworks
 from kd_models.methods.objectives import LOSS, Batch, Objective
-from kd_models.methods.trained import NetworkDetector, NetworkStep, seeded
+from kd_models.methods.trained import NetworkDetector, NetworkStep
 from kd_models.methods.vae.losses import divergence, reconstruction
 
 NOISE = "noise"
