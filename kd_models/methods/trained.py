@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -66,3 +67,8 @@ class NetworkSettings(RecipeSettings):
     @abstractmethod
     def chain(self, networks: ConvNetworks) -> tuple[tuple[Step, Recipe | None], ...]:
         """Return the steps of such networks and their recipes, parents before children."""
+
+
+def beside_default_widths(aurocs: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
+    """Return published AUROCs by dataset as ``Method.published``: those of the default widths."""
+    return MappingProxyType({name: {str(list(WIDE)): auroc} for name, auroc in aurocs.items()})

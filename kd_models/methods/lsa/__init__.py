@@ -6,6 +6,7 @@ The papers that compare with it call it so; the paper itself speaks of latent sp
 from kd_models.methods.base import Method
 from kd_models.methods.lsa.settings import LsaSettings
 from kd_models.methods.lsa.step import LsaDetector
+from kd_models.methods.trained import beside_default_widths
 
 METHOD = Method(
     name="lsa",
@@ -13,8 +14,5 @@ METHOD = Method(
     settings=LsaSettings,
     detector=LsaDetector,
     # P-KDGAN, Table 2: AND of the sizes of its own paper.
-    published={
-        "mnist": {"[64, 128, 256]": 0.9671},
-        "cifar10": {"[64, 128, 256]": 0.6172},
-    },
+    published=beside_default_widths({"mnist": 0.9671, "cifar10": 0.6172}),
 )
