@@ -12,8 +12,3 @@ def gradient_penalty(gradient: Tensor) -> Tensor:
     """
     norms_B: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (norms_B - 1).square().mean()
-
-
-def residual(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean of the squared differences of each image or its features, (B,)."""
-    return (a - b).flatten(1).square().mean(1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.base import StateDict
-from kd_models.methods.f_anogan.losses import residual
+from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.networks import ConvNetworks, Decoder, Discriminator
 from kd_models.methods.trained import NetworkDetector
 
@@ -73,8 +73,8 @@ class EncoderGenerator(nn.Module):
         """Return both residuals of each image."""
         x_hat = self.generator(self.encoder(x_BCSS)[0])
         return Residuals(
-            image=residual(x_BCSS, x_hat),
-            features=residual(self.features(x_BCSS), self.features(x_hat)),
+            image=mean_squared_error(x_BCSS, x_hat),
+            features=mean_squared_error(self.features(x_BCSS), self.features(x_hat)),
         )
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.ganomaly.networks import Reconstruction
 
 Distance = Literal["l2", "mse"]
@@ -15,10 +16,9 @@ squared error (docs/adr/0001)."""
 
 def per_image_distance(a: Tensor, b: Tensor, kind: Distance) -> Tensor:
     """Return the distance of each pair of rows, (B,)."""
-    difference = (a - b).flatten(1)
     if kind == "mse":
-        return difference.square().mean(1)
-    norm: Tensor = torch.linalg.vector_norm(difference, dim=1)
+        return mean_squared_error(a, b)
+    norm: Tensor = torch.linalg.vector_norm((a - b).flatten(1), dim=1)
     return norm
 
 

@@ -6,11 +6,6 @@ import torch
 from torch import Tensor
 
 
-def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Return the squared error of each image (B,), the first term of the paper's loss."""
-    return (x - x_hat).flatten(1).square().sum(1)
-
-
 def surprisal(z_BZ: Tensor, logits_BZK: Tensor) -> Tensor:
     """Return -log p(z) of each image's latent (B,), the second term of the paper's loss.
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
 from kd_models.methods.base import CannotTrain, Learner, PackContext, seeded
+from kd_models.methods.errors import squared_error
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.lsa.estimator import Estimator, EstimatorSettings
-from kd_models.methods.lsa.losses import reconstruction, smooth_surprisal, surprisal
+from kd_models.methods.lsa.losses import smooth_surprisal, surprisal
 from kd_models.methods.networks import ConvNetworks
 from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
 from kd_models.methods.trained import NetworkDetector, NetworkStep
@@ -46,7 +47,7 @@ class Lsa(nn.Module):
     def forward(self, x_BCSS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``(squared error (B,), latent (B, Z), logits of its bins (B, Z, K))``."""
         z_BZ = self.encoder(x_BCSS)[0].sigmoid()
-        return reconstruction(x_BCSS, self.decoder(z_BZ)), z_BZ, self.estimator(z_BZ)
+        return squared_error(x_BCSS, self.decoder(z_BZ)), z_BZ, self.estimator(z_BZ)
 
     def normalise(self, parts_N2: Tensor) -> None:
         """Fit the score's scales to both parts of the normal images (N, 2).

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.base import Learner, PackContext, seeded
+from kd_models.methods.errors import squared_error
 from kd_models.methods.fitted import DETECTOR
-from kd_models.methods.memae.losses import entropy, reconstruction
+from kd_models.methods.memae.losses import entropy
 from kd_models.methods.memae.memory import Memory
 from kd_models.methods.networks import ConvNetworks
 from kd_models.methods.objectives import LOSS, Batch, Objective, WeightedObjective
@@ -44,7 +45,7 @@ class Memae(nn.Module):
     def forward(self, x_BCSS: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reconstruction errors (B,) and the memory's weights (B, N)."""
         read_BZ, weights_BN = self.memory(self.encoder(x_BCSS)[0])
-        return reconstruction(x_BCSS, self.decoder(read_BZ)), weights_BN
+        return squared_error(x_BCSS, self.decoder(read_BZ)), weights_BN
 
 
 class MemaeScorer(Scorer):

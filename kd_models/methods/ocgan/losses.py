@@ -4,11 +4,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def reconstruction_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Return l_MSE of each image (B,), the mean of squares over its pixels."""
-    return (x - x_hat).flatten(1).square().mean(1)
-
-
 def cross_entropies(logit: Tensor, real: bool) -> Tensor:
     """Return the cross-entropy (B,) of each logit (B, 1) against real, or else fake.
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.networks import Discriminator
 from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
-from kd_models.methods.ocgan.losses import cross_entropies, reconstruction_error
+from kd_models.methods.ocgan.losses import cross_entropies
 from kd_models.methods.ocgan.mining import Mining, mine
 from kd_models.methods.ocgan.networks import AutoEncoder, LatentDiscriminator, run_aside
 
@@ -126,7 +127,7 @@ class AutoEncoderObjective(WeightedObjective):
         judged = run_aside(visual, run_aside(decoder, z, fixed=False), fixed=True)
         encoded = run_aside(latent, batch[_ENCODED], fixed=True)
         terms = {
-            "rec": reconstruction_error(batch["x"], batch[_RECONSTRUCTED]).mean(),
+            "rec": mean_squared_error(batch["x"], batch[_RECONSTRUCTED]).mean(),
             "latent": cross_entropies(encoded, real=True).mean(),
             "visual": cross_entropies(judged, real=True).mean(),
         }

@@ -9,10 +9,10 @@ from torch import Tensor
 from kd_models.evaluation.scoring import Scorer
 from kd_models.methods.base import Learner, PackContext, seeded
 from kd_models.methods.draws import Draw
+from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.networks import IMAGE_SIZE, Widths
 from kd_models.methods.objectives import Objective
-from kd_models.methods.ocgan.losses import reconstruction_error
 from kd_models.methods.ocgan.mining import Mining
 from kd_models.methods.ocgan.networks import AutoEncoder, LatentDiscriminator
 from kd_models.methods.ocgan.objectives import (
@@ -44,7 +44,7 @@ class OcganScorer(Scorer):
 
     def forward(self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the scores (B,)."""
-        return reconstruction_error(x_BCSS, self.student(x_BCSS)[1])
+        return mean_squared_error(x_BCSS, self.student(x_BCSS)[1])
 
 
 class OcganDetector(NetworkDetector):

@@ -2,13 +2,15 @@
 
 from torch import Tensor
 
+from kd_models.methods.errors import squared_error
+
 
 def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
     """Return -log p(x | z) of each image (B,), but for a constant.
 
     Gaussian of variance 1 around the reconstruction (Appendix C.2): half the sum of squares.
     """
-    return (x - x_hat).flatten(1).square().sum(1) / 2
+    return squared_error(x, x_hat) / 2
 
 
 def divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:

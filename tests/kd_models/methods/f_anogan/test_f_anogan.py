@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import Learner, PackContext, Step
+from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.f_anogan import METHOD
 from kd_models.methods.f_anogan.input_gradient import input_gradient
-from kd_models.methods.f_anogan.losses import gradient_penalty, residual
+from kd_models.methods.f_anogan.losses import gradient_penalty
 from kd_models.methods.f_anogan.networks import EncoderGenerator, FAnoganDetector
 from kd_models.methods.f_anogan.objectives import CRITIC_LATENTS, GENERATOR_LATENTS, PLACES
 from kd_models.methods.f_anogan.settings import FAnoganSettings
@@ -67,7 +68,7 @@ def test_the_penalty_of_no_gradient_can_be_minimised() -> None:
 def test_the_residual_is_a_mean_for_each_image() -> None:
     a, b = images(3, 1), images(3, 2)
     expected = ((a.numpy() - b.numpy()) ** 2).mean((1, 2, 3))
-    np.testing.assert_allclose(residual(a, b).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(mean_squared_error(a, b).numpy(), expected, rtol=1e-5)
 
 
 # The critic's gradient

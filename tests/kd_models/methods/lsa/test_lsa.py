@@ -9,8 +9,9 @@ from torch import Tensor
 
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import CannotTrain, Learner, PackContext
+from kd_models.methods.errors import squared_error
 from kd_models.methods.lsa.estimator import Estimator, EstimatorSettings, MaskedLinear
-from kd_models.methods.lsa.losses import reconstruction, smooth_surprisal, surprisal
+from kd_models.methods.lsa.losses import smooth_surprisal, surprisal
 from kd_models.methods.lsa.settings import LsaSettings
 from kd_models.methods.lsa.step import Lsa, LsaLearner, LsaStep
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
@@ -104,7 +105,7 @@ def test_the_paper_s_estimator_has_four_layers_of_32_features_and_one_of_100_bin
 def test_the_reconstruction_is_the_squared_error() -> None:
     x = images(2)
     expected = (x.numpy() ** 2).sum((1, 2, 3))
-    np.testing.assert_allclose(reconstruction(x, torch.zeros_like(x)).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(squared_error(x, torch.zeros_like(x)).numpy(), expected, rtol=1e-5)
 
 
 def test_the_surprisal_is_the_paper_s_cross_entropy_but_for_a_constant() -> None:
@@ -255,8 +256,8 @@ def test_recipes_by_name() -> None:
 
 def test_lambda_is_the_paper_s_once_images_are_scaled_as_there() -> None:
     x, made = images(3), images(3, seed=1)
-    here = reconstruction(x, made) + 4 * surprisal(latents(3), logits(3))
-    there = reconstruction((x + 1) / 2, (made + 1) / 2) + surprisal(latents(3), logits(3))
+    here = squared_error(x, made) + 4 * surprisal(latents(3), logits(3))
+    there = squared_error((x + 1) / 2, (made + 1) / 2) + surprisal(latents(3), logits(3))
     torch.testing.assert_close(here, 4 * there)
 
 

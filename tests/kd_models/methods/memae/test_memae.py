@@ -15,8 +15,9 @@ from torch.nn import functional
 from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PackContext
+from kd_models.methods.errors import squared_error
 from kd_models.methods.memae import METHOD
-from kd_models.methods.memae.losses import entropy, reconstruction
+from kd_models.methods.memae.losses import entropy
 from kd_models.methods.memae.memory import Memory, addressed
 from kd_models.methods.memae.settings import MemaeSettings
 from kd_models.methods.memae.step import Memae, MemaeLearner, MemaeStep
@@ -174,7 +175,7 @@ def test_the_loss_weighs_reconstruction_and_entropy_and_the_score_is_the_former(
         )
         np.testing.assert_allclose(learner.scorer()(x), errors, rtol=1e-5)
         torch.testing.assert_close(
-            reconstruction(x, x_hat), torch.tensor(errors), rtol=1e-5, atol=1e-5
+            squared_error(x, x_hat), torch.tensor(errors), rtol=1e-5, atol=1e-5
         )
 
 

@@ -13,10 +13,11 @@ from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import Learner, PackContext
 from kd_models.methods.draws import Draw
+from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
 from kd_models.methods.objectives import LOSS, Batch, Objective
 from kd_models.methods.ocgan import METHOD
-from kd_models.methods.ocgan.losses import cross_entropies, reconstruction_error
+from kd_models.methods.ocgan.losses import cross_entropies
 from kd_models.methods.ocgan.mining import Mining, mine
 from kd_models.methods.ocgan.networks import AutoEncoder
 from kd_models.methods.ocgan.objectives import NOISE, UNIFORM
@@ -86,7 +87,7 @@ def test_the_cross_entropy_by_hand() -> None:
 
 def test_the_reconstruction_error_by_hand() -> None:
     x = torch.tensor([[[[1.0, -1.0], [0.0, 0.5]]], [[[0.0, 0.0], [0.0, 0.0]]]])
-    assert reconstruction_error(x, torch.zeros_like(x)).tolist() == pytest.approx([2.25 / 4, 0])
+    assert mean_squared_error(x, torch.zeros_like(x)).tolist() == pytest.approx([2.25 / 4, 0])
 
 
 def test_the_losses_are_the_paper_s() -> None:
