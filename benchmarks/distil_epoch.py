@@ -14,11 +14,11 @@ from torch.optim import Adam
 
 from benchmarks.harness import by_turns, digits, emit, epoch_seconds
 from kd_models.methods.base import PackContext
-from kd_models.methods.eca_mkdad.networks import Teacher
 from kd_models.methods.eca_mkdad.objectives import feature_distances
 from kd_models.methods.eca_mkdad.scores import StudentConfig
 from kd_models.methods.eca_mkdad.step import TRAINING_LAYERS, DistilConfig
-from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.methods.vgg16 import Teacher
+from kd_models.methods.vgg16_weights import read_teacher
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import Training, learner_on, on_device
 from kd_models.training.malloc import keep_freed_memory

@@ -7,11 +7,11 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
 from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.objectives import DistillationWeights, GanWeights
 from kd_models.methods.pkdgan.step import GanLearner, StepConfig
 from kd_models.methods.pkdgan.structures import STRUCTURES, Term
+from kd_models.methods.vgg16_weights import read_teacher
 
 # The first example of a test may import a library for seconds, on a machine others use too.
 settings.register_profile("unhurried", deadline=None)

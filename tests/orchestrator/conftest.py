@@ -14,7 +14,7 @@ from contexts import context_in
 
 from kd_models.data import ImageSet, Split, dataset_row, load
 from kd_models.methods.base import PretrainedWeights
-from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.methods.vgg16_weights import read_teacher
 from kd_models.world import World
 from orchestrator.planning.pack import Pack
 from orchestrator.planning.plan import DatasetFacts, Plan, make_plan

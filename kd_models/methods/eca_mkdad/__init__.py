@@ -4,7 +4,7 @@ from kd_models.methods.base import Method
 from kd_models.methods.eca_mkdad.published import PUBLISHED
 from kd_models.methods.eca_mkdad.scores import FeatureDetector
 from kd_models.methods.eca_mkdad.settings import EcaMkdadSettings
-from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.methods.vgg16_weights import read_teacher
 
 METHOD = Method(
     name="eca_mkdad",

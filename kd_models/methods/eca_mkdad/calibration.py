@@ -6,15 +6,15 @@ from torch import Tensor
 
 from kd_models.evaluation.scoring import batch_of, in_batches
 from kd_models.methods.base import NetworkStates, PackContext, seeded
-from kd_models.methods.eca_mkdad.fixed_teacher import FixedTeacher
+from kd_models.methods.distilled import Layers
 from kd_models.methods.eca_mkdad.scores import (
     CalibratedScorer,
     CalibratedStudent,
     FeatureDetector,
-    Layers,
     StudentConfig,
 )
 from kd_models.methods.fitted import DETECTOR, CalibrationLearner, UnseededStep
+from kd_models.methods.fixed_teacher import FixedTeacher
 from kd_models.methods.neighbours import evenly_chosen
 from kd_models.methods.objectives import Batch
 from kd_models.values import Count
@@ -65,7 +65,7 @@ class FeatureCalibrationLearner(CalibrationLearner):
 
     Args:
         step: the step.
-        context: its pretrained weights are those of ``teacher_weights.read_teacher``.
+        context: its pretrained weights are those of ``vgg16_weights.read_teacher``.
     """
 
     def __init__(self, step: FeatureCalibration, context: PackContext) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
+from kd_models.methods.distilled import LayerObjective, Pair
 
 
 def feature_distances(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,15 +19,14 @@ def feature_distances(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]
     return value, 1 - F.cosine_similarity(teacher, student, dim=1)
 
 
-class FeatureObjective(WeightedObjective):
+class FeatureObjective(LayerObjective):
     """Eq. 13 of ECA_MKDAD: the student's distillation layers against a fixed teacher's.
 
     Args:
         student: images to the maps of all its layers.
         layers: which of them are distilled, from 1.
         lambda_: weight of the direction (cosine) beside the value (squared difference).
-        run_teacher: images to the fixed teacher's maps of ``layers``, for batches that come
-            without. Not a submodule: nothing of it is trained.
+        run_teacher: as :class:`LayerObjective` takes it.
     """
 
     def __init__(
@@ -38,27 +37,13 @@ class FeatureObjective(WeightedObjective):
         run_teacher: Callable[[Tensor], Sequence[Tensor]],
     ) -> None:
         parts = {"value": 1.0, "direction": lambda_}
-        super().__init__({f"{part}/{layer}": parts[part] for layer in layers for part in parts})
-        self.student = student
-        self._layers = tuple(layers)
-        self._run_teacher = run_teacher
+        weights = {f"{part}/{layer}": parts[part] for layer in layers for part in parts}
+        super().__init__(weights, student, layers, run_teacher)
 
-    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
-        """Return both parts of Eq. 13 for each layer, and their weighted sum."""
-        maps = self.student(batch["x"])
-        keys = [layer_key(layer) for layer in self._layers]
-        if keys[0] in batch:
-            wanted: Sequence[Tensor] = [batch[key] for key in keys]
-        else:
-            wanted = self._run_teacher(batch["x"])
+    def terms(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+        """Return both parts of Eq. 13 for each layer."""
         terms: dict[str, Tensor] = {}
-        for layer, teacher in zip(self._layers, wanted, strict=True):
-            value, direction = feature_distances(teacher, maps[layer - 1])
+        for layer, pair in zip(self.layers, pairs, strict=True):
+            value, direction = feature_distances(*pair)
             terms |= {f"value/{layer}": value.mean(), f"direction/{layer}": direction.mean()}
-        terms[LOSS] = self.weighted_sum(terms)
-        return terms, {}
-
-
-def layer_key(layer: int) -> str:
-    """Name a fixed teacher's map of a distillation layer in a batch."""
-    return f"target/{layer}"
+        return terms

@@ -4,23 +4,19 @@ Shapes: B images in a batch, L scoring layers.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import torch
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import field_validator
 from torch import Tensor, nn
 
-from kd_models.evaluation.scoring import Scorer
-from kd_models.methods.base import CannotTrain, Detector
-from kd_models.methods.eca_mkdad.networks import CHANNELS, Student, StudentWidth, Teacher
-from kd_models.methods.eca_mkdad.objectives import feature_distances, layer_key
+from kd_models.methods.base import CannotTrain
+from kd_models.methods.distilled import DistilledDetector, LayerScorer
+from kd_models.methods.eca_mkdad.networks import student_network
+from kd_models.methods.eca_mkdad.objectives import feature_distances
 from kd_models.methods.eca_mkdad.placements import placement
+from kd_models.methods.vgg16 import Student, StudentWidth, Teacher
 from kd_models.values import Value
-
-Layers = Annotated[
-    tuple[int, ...], Field(min_length=1), AfterValidator(lambda layers: tuple(sorted(layers)))
-]
-"""max-pools from 1 to 5; their order means nothing"""
 
 Score = Literal["paper", "calibrated"]
 
@@ -38,13 +34,12 @@ class StudentConfig(Value):
 
     def network(self) -> Student:
         """Return the network with initial weights."""
-        return Student(placement(self.placement), self.width)
+        return student_network(placement(self.placement), self.width)
 
 
-class FeatureScorer(Scorer):
+class FeatureScorer(LayerScorer):
     """Eq. 13 as a score: how far the student's layers are from the teacher's, (B,)."""
 
-    teacher: Teacher
     _lambda: Tensor
 
     def __init__(
@@ -55,11 +50,9 @@ class FeatureScorer(Scorer):
         lambda_: float,
         distilled: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(student, teacher)
-        self._layers = tuple(layers)
+        super().__init__(student, teacher, layers, distilled)
         # A tensor, so that lanes may differ in it.
         self.register_buffer("_lambda", torch.tensor(lambda_), persistent=False)
-        self._distilled = self._layers if distilled is None else tuple(distilled)
 
     def forward(self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the scores (B,); without ``targets`` the teacher runs."""
@@ -72,27 +65,7 @@ class FeatureScorer(Scorer):
         self, x_BCSS: Tensor, targets: Mapping[str, Tensor] | None = None
     ) -> list[tuple[Tensor, Tensor]]:
         """Return value and direction of Eq. 13 for each scoring layer, (B,) each."""
-        if targets:
-            wanted = [targets[layer_key(layer)] for layer in self._layers]
-        else:
-            of_all = self.teacher(x_BCSS)
-            wanted = [of_all[layer - 1] for layer in self._layers]
-        maps = self.student(x_BCSS)
-        return [
-            feature_distances(teacher, maps[layer - 1])
-            for layer, teacher in zip(self._layers, wanted, strict=True)
-        ]
-
-    def maps(self, x_BCSS: Tensor) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
-        """Return the maps of the distilled layers (Fig. 9), as means over channels.
-
-        Of the student, of the teacher, and of their absolute difference.
-        """
-        student, teacher = self.student(x_BCSS), self.teacher(x_BCSS)
-        pairs = {layer: (student[layer - 1], teacher[layer - 1]) for layer in self._distilled}
-        return {
-            layer: (s.mean(1), t.mean(1), (s - t).abs().mean(1)) for layer, (s, t) in pairs.items()
-        }
+        return [feature_distances(*pair) for pair in self.pairs(x_BCSS, targets)]
 
 
 class CalibratedStudent(nn.Module):
@@ -155,26 +128,13 @@ class CalibratedScorer(FeatureScorer):
 _SMALLEST = 1e-12
 
 
-class FeatureDetector(Detector):
+class FeatureDetector(DistilledDetector):
     """A student, its teacher, and how their layers are compared."""
 
     method: Literal["eca_mkdad"] = "eca_mkdad"
     student: StudentConfig
-    layers: Layers
     lambda_: float
-    teacher: str
-    """SHA-256 of the teacher's weights"""
     score: Score = "paper"
-
-    @property
-    def pretrained_sha256(self) -> str:
-        """Return the teacher's SHA-256."""
-        return self.teacher
-
-    @property
-    def channels(self) -> int:
-        """Return 3: VGG16 takes colour images."""
-        return CHANNELS
 
     @property
     def cost_group(self) -> Self:

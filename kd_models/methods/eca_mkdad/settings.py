@@ -1,30 +1,22 @@
 """ECA_MKDAD's part of a sweep file: placements x student widths x lambda."""
 
-import os
 from collections.abc import Iterator, Mapping
 from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from kd_models.data import DatasetRow
 from kd_models.methods.base import Step, Variant
+from kd_models.methods.distilled import Layers
+from kd_models.methods.distilled_settings import DistilledSettings
 from kd_models.methods.eca_mkdad.calibration import FeatureCalibration
-from kd_models.methods.eca_mkdad.networks import SMALLEST_IMAGE, StudentWidth
 from kd_models.methods.eca_mkdad.placements import placement
-from kd_models.methods.eca_mkdad.scores import Layers, Score, StudentConfig
-from kd_models.methods.eca_mkdad.step import (
-    SCORING_LAYERS,
-    TRAINING_LAYERS,
-    DistilConfig,
-    Precision,
-    check_layers,
-)
-from kd_models.methods.eca_mkdad.teacher_weights import IMAGENET
-from kd_models.methods.named_recipes import RecipeSettings
-from kd_models.recipe import Fraction, Recipe
-from kd_models.values import Count, Value
+from kd_models.methods.eca_mkdad.scores import Score, StudentConfig
+from kd_models.methods.eca_mkdad.step import SCORING_LAYERS, TRAINING_LAYERS, DistilConfig
+from kd_models.recipe import Recipe
+from kd_models.values import Value
 
 
 class PaperSettings(Value):
@@ -70,38 +62,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-class DistilTraining(Value):
-    """How students of ECA_MKDAD are trained; see Recipe.
-
-    The paper gives Adam with lr 0.1 and batch 32 and names no schedule. Without the decay AUROC
-    swings from epoch to epoch (docs/lab-notes.md), so the cosine is the default.
-    """
-
-    epochs: Literal["paper"] | Count = "paper"
-    """paper: 100, 300 or 500, by dataset"""
-    batch_size: Count = 32
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    schedule: Literal["cosine", "constant"] = "cosine"
-
-    def recipe(self, paper_epochs: int) -> Recipe:
-        """Return the recipe, with the paper's epochs where these were asked for."""
-        epochs = paper_epochs if self.epochs == "paper" else self.epochs
-        return Recipe.model_validate({**self.model_dump(), "epochs": epochs})
-
-
-class PretrainedTeacherSettings(Value):
-    """The fixed teacher: VGG16, trained on ImageNet by others."""
-
-    weights: str = Field(
-        default_factory=lambda: os.environ.get("KD_VGG16_WEIGHTS") or IMAGENET, min_length=1
-    )
-    """imagenet1k_v1 (torchvision's), random, or the path or URI of a state dict"""
-    precision: Precision = "float32"
-    """of its outputs for the training images; float16 halves the memory"""
-
-
-class EcaMkdadSettings(RecipeSettings):
+class EcaMkdadSettings(DistilledSettings):
     """Placements x lambda x student widths (ECA_MKDAD, 2023)."""
 
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = RECIPES
@@ -111,20 +72,10 @@ class EcaMkdadSettings(RecipeSettings):
         Literal["paper"] | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
     ) = "paper"
     """weights of the direction in Eq. 13; paper: 0.1 for mvtec, 0.01 else"""
-    student_widths: Annotated[tuple[StudentWidth, ...], Field(min_length=1)] = ("lightweight",)
     training_layers: Layers = TRAINING_LAYERS
     scoring_layers: Layers = SCORING_LAYERS
     scores: Annotated[tuple[Score, ...], Field(min_length=1)] = ("paper",)
     """how the trained students score images; none of them trains anything again"""
-    image_size: Literal["paper"] | Annotated[int, Field(ge=SMALLEST_IMAGE)] = "paper"
-    """pixels a side; paper: 128 for mvtec, 96 for stl10, 32 else"""
-    training: DistilTraining = DistilTraining()
-    teacher: PretrainedTeacherSettings = Field(default_factory=PretrainedTeacherSettings)
-
-    @property
-    def pretrained_source(self) -> str:
-        """Return where the teacher's weights are."""
-        return self.teacher.weights
 
     @field_validator("placements")
     @classmethod
@@ -132,16 +83,6 @@ class EcaMkdadSettings(RecipeSettings):
         for name in names:
             placement(name)
         return names
-
-    @model_validator(mode="after")
-    def _layers_fit(self) -> Self:
-        for width in self.student_widths:
-            check_layers(self.training_layers, self.scoring_layers, width)
-        return self
-
-    def batch_sizes(self) -> Mapping[str, int]:
-        """Return the students' batch size."""
-        return {"training.batch_size": self.training.batch_size}
 
     def variants(
         self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None

@@ -5,18 +5,20 @@ import torch
 
 from kd_models.evaluation.cost import COST_METRICS, Complexity, Cost, NetworkCost, complexity
 from kd_models.export.cost import measure_cost
-from kd_models.methods.eca_mkdad.networks import Student, Teacher
+from kd_models.methods.eca_mkdad.networks import student_network
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS
 from kd_models.methods.eca_mkdad.scores import FeatureScorer
 from kd_models.methods.ganomaly.networks import Generator
 from kd_models.methods.pkdgan.scores import NoveltyScorer
+from kd_models.methods.vgg16 import Teacher
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 
 
 @pytest.fixture(scope="module")
 def beside_a_teacher() -> tuple[FeatureScorer, Cost]:
-    scorer = FeatureScorer(Student(PLACEMENTS["eca"], "lightweight"), Teacher(), (3, 4, 5), 0.01)
+    student = student_network(PLACEMENTS["eca"], "lightweight")
+    scorer = FeatureScorer(student, Teacher(), (3, 4, 5), 0.01)
     scorer.student.eval()
     scorer.teacher.eval()
     before = {name: tensor.clone() for name, tensor in scorer.state_dict().items()}

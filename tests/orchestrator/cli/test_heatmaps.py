@@ -12,7 +12,7 @@ from PIL import Image
 from kd_models.data import load, one_class
 from kd_models.evaluation.localisation import heat_maps, localisation_metrics
 from kd_models.methods.eca_mkdad.scores import FeatureDetector, StudentConfig
-from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
+from kd_models.methods.vgg16_weights import read_teacher
 from kd_models.package import Package, PackageConfig, Preprocessing
 
 

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from kd_models.data import ImageSet, one_class
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PretrainedWeights
-from kd_models.methods.eca_mkdad.networks import Teacher
 from kd_models.methods.eca_mkdad.scores import StudentConfig
+from kd_models.methods.vgg16 import Teacher
 from kd_models.package import Package
 from kd_models.world import World
 from kd_score.detector import run, session

@@ -10,8 +10,8 @@ from two_processes import run
 from kd_models.methods.base import PackContext
 from kd_models.methods.eca_mkdad.scores import StudentConfig
 from kd_models.methods.eca_mkdad.step import DistilConfig, DistilLearner
-from kd_models.methods.eca_mkdad.teacher_weights import read_teacher
 from kd_models.methods.objectives import LOSS
+from kd_models.methods.vgg16_weights import read_teacher
 from kd_models.world import World
 
 Measured = dict[str, Any]

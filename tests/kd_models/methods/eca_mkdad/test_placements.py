@@ -3,7 +3,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from kd_models.methods.eca_mkdad.attention import ECA, SCSE, SE
-from kd_models.methods.eca_mkdad.networks import Student
+from kd_models.methods.eca_mkdad.networks import student_network
 from kd_models.methods.eca_mkdad.placements import PLACEMENTS, placement
 from kd_models.methods.eca_mkdad.scores import StudentConfig
 
@@ -31,7 +31,7 @@ PLANS = {
 
 def plan(name: str) -> str:
     """The student's layers in order, a letter each."""
-    features = Student(PLACEMENTS[name], "lightweight").features
+    features = student_network(PLACEMENTS[name], "lightweight").features
     return "".join(LETTERS[type(layer)] for layer in features)
 
 
@@ -71,7 +71,7 @@ def test_the_order_of_a_student_s_layers(name: str) -> None:
     [("eca", ECA), ("eca-all", ECA), ("eca-null", ECA), ("se", SE), ("scse", SCSE)],
 )
 def test_which_attention_a_placement_places(name: str, attention: type[nn.Module]) -> None:
-    features = Student(PLACEMENTS[name], "lightweight").features
+    features = student_network(PLACEMENTS[name], "lightweight").features
     assert {type(layer) for layer in features if LETTERS[type(layer)] == "A"} == {attention}
 
 

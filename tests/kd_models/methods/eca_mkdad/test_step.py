@@ -10,17 +10,18 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from kd_models.methods.base import MemoryBudget, PackContext
-from kd_models.methods.eca_mkdad.fixed_teacher import kept_bytes
-from kd_models.methods.eca_mkdad.networks import (
+from kd_models.methods.distilled import check_layers
+from kd_models.methods.eca_mkdad.placements import PLACEMENTS
+from kd_models.methods.eca_mkdad.scores import FeatureDetector, StudentConfig
+from kd_models.methods.eca_mkdad.step import DistilConfig, DistilLearner
+from kd_models.methods.fixed_teacher import kept_bytes
+from kd_models.methods.vgg16 import (
     STUDENT_BLOCKS,
     VGG16,
     StudentWidth,
     Teacher,
     tap_shapes,
 )
-from kd_models.methods.eca_mkdad.placements import PLACEMENTS
-from kd_models.methods.eca_mkdad.scores import FeatureDetector, StudentConfig
-from kd_models.methods.eca_mkdad.step import DistilConfig, DistilLearner, check_layers
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
 from kd_models.training.state import TrainingState
@@ -487,12 +488,12 @@ def test_over_budget_the_teacher_runs_live_and_it_is_said(
     count = 2 * 2**30 // IMAGE_BYTES + 1
     many = torch.zeros(1).expand(count, 3, 32, 32)
     learner = make_learner(cache_bytes=3 * 2**29)
-    with caplog.at_level(logging.WARNING, logger="kd_models.methods.eca_mkdad.fixed_teacher"):
+    with caplog.at_level(logging.WARNING, logger="kd_models.methods.fixed_teacher"):
         assert learner.targets(many, World()) == {}
         assert learner.scoring_targets(many[:1], World()) != {}
     (record,) = caplog.records
     assert (record.name, record.levelname) == (
-        "kd_models.methods.eca_mkdad.fixed_teacher",
+        "kd_models.methods.fixed_teacher",
         "WARNING",
     )
     assert record.getMessage() == (

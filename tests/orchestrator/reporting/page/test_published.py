@@ -35,7 +35,7 @@ def compared(plan_of: Callable[..., Plan]) -> Callable[..., Sequence[Compared]]:
 
 SETTINGS = {
     **{"pkdgan": "structures", "eca_mkdad": "placements", "dsvdd": "objectives"},
-    **{"ocsvm": "nu", "kde": "bandwidth"},
+    **{"ocsvm": "nu", "kde": "bandwidth", "rkdad": "student_widths"},
     **dict.fromkeys(("ganomaly", "f-anogan", "memae", "ocgan", "lsa"), "widths"),
 }
 """whose values are those of the axis that tells numbers apart"""

@@ -1,4 +1,4 @@
-"""The teacher's weights: torchvision's of ImageNet, those of a file, or random ones."""
+"""VGG16's weights: torchvision's of ImageNet, those of a file, or random ones."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kd_models.data.fetch import downloading
 from kd_models.methods.base import PretrainedWeights, WeightsError, WeightsMissing, seeded
-from kd_models.methods.eca_mkdad.networks import Teacher
+from kd_models.methods.vgg16 import Teacher
 from kd_models.values import nearest
 
 IMAGENET, RANDOM = "imagenet1k_v1", "random"

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from kd_models.evaluation.scoring import batch_of, in_batches
 from kd_models.methods.base import PackContext
-from kd_models.methods.eca_mkdad.networks import VGG16, Teacher, tap_shapes
-from kd_models.methods.eca_mkdad.objectives import layer_key
 from kd_models.methods.objectives import Batch
+from kd_models.methods.vgg16 import VGG16, Teacher, tap_shapes
 from kd_models.world import World
 
 log = logging.getLogger(__name__)
@@ -20,7 +19,7 @@ class FixedTeacher:
     """A pack's teacher.
 
     Args:
-        context: its pretrained weights are those of ``teacher_weights.read_teacher``.
+        context: its pretrained weights are those of ``vgg16_weights.read_teacher``.
 
     Attributes:
         network: the teacher, in evaluation mode.
@@ -75,6 +74,11 @@ def _pretrained_teacher(context: PackContext) -> Teacher:
         teacher = Teacher().eval().requires_grad_(False)
     teacher.load_state_dict(dict(context.pretrained))
     return teacher.to(memory_format=torch.channels_last)
+
+
+def layer_key(layer: int) -> str:
+    """Name a fixed teacher's map of a distillation layer in a batch."""
+    return f"target/{layer}"
 
 
 def kept_bytes(layers: Sequence[int], image_size: int, images: int, half: bool) -> int:

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kd_models.methods.base import WeightsError
-from kd_models.methods.eca_mkdad.networks import Teacher
-from kd_models.methods.eca_mkdad.teacher_weights import RANDOM, read_teacher
+from kd_models.methods.vgg16 import Teacher
+from kd_models.methods.vgg16_weights import RANDOM, read_teacher
 
 StateDict = dict[str, Tensor]
 

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from kd_models.evaluation.cost import Complexity, complexity
-from kd_models.methods.eca_mkdad.networks import (
+from kd_models.methods.eca_mkdad.networks import student_network
+from kd_models.methods.eca_mkdad.placements import PLACEMENTS
+from kd_models.methods.vgg16 import (
     STUDENT_BLOCKS,
     VGG16,
     PoolTaps,
@@ -14,7 +16,6 @@ from kd_models.methods.eca_mkdad.networks import (
     Teacher,
     tap_shapes,
 )
-from kd_models.methods.eca_mkdad.placements import PLACEMENTS
 
 BATCH, SIDE = 32, 128
 """The golden numbers are of 32 x 3 x 128 x 128."""
@@ -26,7 +27,7 @@ def images(count: int, side: int = 32) -> Tensor:
 
 
 def student(placement: str = "eca", width: StudentWidth = "lightweight") -> Student:
-    return Student(PLACEMENTS[placement], width)
+    return student_network(PLACEMENTS[placement], width)
 
 
 def torchvision_s() -> nn.Sequential:
