@@ -359,6 +359,23 @@ class MethodSettings(Value, ABC):
 
 
 @dataclass(frozen=True)
+class Published:
+    """What a paper reports of a detector, each the mean over all of a dataset's classes.
+
+    Attributes:
+        auroc: over the whole test split, by the paper's score.
+        gmean: the geometric mean of the shares of normal and of novel images that are told right.
+        fpr: the share of normal images that are flagged.
+        fnr: the share of novel images that are missed.
+    """
+
+    auroc: float
+    gmean: float | None = None
+    fpr: float | None = None
+    fnr: float | None = None
+
+
+@dataclass(frozen=True)
 class Method:
     """A way to get a detector.
 
@@ -373,8 +390,7 @@ class Method:
         read_pretrained: reads pretrained weights, given where they are, the folder for downloads
             and whether downloads are allowed; raises WeightsError, or WeightsMissing where only
             a download would help.
-        published: what its paper reports, by dataset and value of the first axis: the AUROC over
-            the whole test split by the paper's score, mean over all of the dataset's classes.
+        published: what papers report, by dataset and value of the first axis.
     """
 
     name: str
@@ -385,13 +401,13 @@ class Method:
     is_default: bool = False
     is_baseline: bool = False
     read_pretrained: Callable[[str, Path, bool], PretrainedWeights] | None = None
-    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, Published]] = field(default_factory=dict)
 
-    def published_of(self, dataset: str, axes: Mapping[str, Any]) -> float | None:
-        """Return what its paper reports of a variant, if it does.
+    def published_of(self, dataset: str, axes: Mapping[str, Any]) -> Published | None:
+        """Return what papers report of a variant, if they do.
 
-        It reports nothing of a score other than its own: of an axis ``score``, where there is one,
-        with another value than ``paper``.
+        They report nothing of a score other than its own: of an axis ``score``, where there is
+        one, with another value than ``paper``.
 
         Args:
             dataset: name of the dataset.

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kd_models.data import DatasetRow
-from kd_models.methods.base import Detector, Step, Variant
+from kd_models.methods.base import Detector, Published, Step, Variant
 from kd_models.methods.fitted import DETECTOR
 from kd_models.methods.named_recipes import RecipeSettings
 from kd_models.methods.networks import IMAGE_SIZE, LATENT, WIDE, ConvNetworks, Widths
@@ -69,6 +69,8 @@ class NetworkSettings(RecipeSettings):
         """Return the steps of such networks and their recipes, parents before children."""
 
 
-def beside_default_widths(aurocs: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
-    """Return published AUROCs by dataset as ``Method.published``: those of the default widths."""
-    return MappingProxyType({name: {str(list(WIDE)): auroc} for name, auroc in aurocs.items()})
+def beside_default_widths(
+    published: Mapping[str, Published],
+) -> Mapping[str, Mapping[str, Published]]:
+    """Return what is published by dataset as ``Method.published``: it is of the default widths."""
+    return MappingProxyType({name: {str(list(WIDE)): found} for name, found in published.items()})

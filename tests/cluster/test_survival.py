@@ -48,7 +48,7 @@ def test_killed_worker_and_killed_machine_change_nothing(home_with: Callable[...
     # A worker dies in mid-stage: the trial goes on from its last checkpoint by itself.
     _wait(lambda: len(rough.checkpoints(teacher)) > 0, process, rough)
     _train_workers(family)[0].kill()
-    # The machine dies in the next stage: at once, as workers that outlive their driver may finish what they began.
+    # The machine dies in the next stage, at once: workers that outlive their driver may end it.
     _wait(lambda: len(rough.checkpoints(student)) > 0, process, rough)
     assert set(rough.stored()) == {teacher}
     everything = [family, *family.children(recursive=True)]

@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 
 from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
-from kd_models.methods.base import Learner, PackContext
+from kd_models.methods.base import Learner, PackContext, Published
 from kd_models.methods.draws import Draw
 from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
@@ -323,6 +323,6 @@ def test_random_latents_are_judged_as_they_are() -> None:
 
 def test_what_is_published_is_of_the_default_widths() -> None:
     (variant,) = OcganSettings().variants(dataset_row("mnist"), None, None)
-    assert METHOD.published_of("mnist", variant.axes) == 0.975
-    assert METHOD.published_of("cifar10", variant.axes) == 0.6566
+    assert METHOD.published_of("mnist", variant.axes) == Published(0.975)
+    assert METHOD.published_of("cifar10", variant.axes) == Published(0.6566)
     assert METHOD.published_of("cifar10", {"widths": [1, 2, 4]}) is None
