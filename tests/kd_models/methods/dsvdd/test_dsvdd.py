@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lanes import assert_lanes_are_as_alone, images
 from torch import Tensor
 
 from kd_models.data import dataset_row
@@ -31,7 +32,7 @@ from kd_models.methods.dsvdd.settings import DsvddSettings
 from kd_models.methods.dsvdd.step import AutoEncoderStep, DsvddStep, SvddStep
 from kd_models.methods.objectives import LOSS
 from kd_models.recipe import Recipe
-from kd_models.training.epochs import Epoch, Training, learner_on, train, train_together
+from kd_models.training.epochs import train
 from kd_models.training.state import TrainingState
 from kd_models.world import World
 
@@ -42,11 +43,6 @@ ONE_CLASS = SvddStep(networks=NETWORKS, weight_decay=DECAY, objective="one-class
 SOFT = SvddStep(networks=NETWORKS, weight_decay=DECAY, objective="soft-boundary", nu=0.3)
 STEPS = pytest.mark.parametrize("step", [AUTO_ENCODER, ONE_CLASS, SOFT], ids=lambda s: s.name)
 RECIPE = Recipe(epochs=3, batch_size=8, lr=0.01)
-
-
-def images(count: int, seed: int = 0, channels: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, channels, 32, 32, generator=generator) * 2 - 1
 
 
 def hypersphere(learner: Learner) -> Hypersphere:
@@ -295,32 +291,9 @@ def test_a_centre_is_put_back_with_the_state_even_if_prepare_finds_another() -> 
 
 @STEPS
 def test_lanes_train_and_score_as_alone(step: DsvddStep) -> None:
-    counts = (8, 13, 21)
-    lanes = [
-        Training(learner_on(step.learner(n, PackContext()), World()), {"x": images(count, n)}, n)
-        for n, count in enumerate(counts)
-    ]
-    for lane in lanes:
-        lane.learner.prepare(lane.data["x"], World())
-    scores: dict[int, Tensor] = {}
-    unseen = images(5, 9)
-
-    def after_epoch(epoch: Epoch) -> tuple[()]:
-        assert not epoch.calibrate()
-        scores.update(epoch.score(dict.fromkeys(range(3), unseen), {n: {} for n in range(3)}))
-        return ()
-
-    train_together(lanes, RECIPE, after_epoch)
-    for place, count in enumerate(counts):
-        alone = step.learner(place, PackContext())
-        train(alone, images(count, place), RECIPE, place)
-        alone.calibrate(images(count, place), World())
-        found = state(lanes[place].learner)
-        for key, expected in state(alone).items():
-            torch.testing.assert_close(found[key], expected, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(
-            scores[place], alone.score(unseen, World()), rtol=1e-3, atol=1e-3
-        )
+    assert_lanes_are_as_alone(
+        lambda place: step.learner(place, PackContext()), RECIPE, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_a_soft_boundary_leaves_nu_of_the_training_images_outside() -> None:
@@ -346,14 +319,6 @@ def test_of_one_class_the_score_is_the_distance() -> None:
     with torch.no_grad():
         expected = ((network.codes(-x) - network.centre) ** 2).sum(1)
     torch.testing.assert_close(learner.score(-x, World()), expected)
-
-
-@STEPS
-def test_of_the_same_seed_it_is_the_same(step: DsvddStep) -> None:
-    first, again, other = (state(step.learner(seed, PackContext())) for seed in (0, 0, 1))
-    assert all(torch.equal(again[key], tensor) for key, tensor in first.items())
-    key = "detector/encoder.dense.weight"
-    assert not torch.equal(other[key], first[key])
 
 
 # Settings

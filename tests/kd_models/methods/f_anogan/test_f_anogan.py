@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from lanes import assert_lanes_are_as_alone, images
 from torch import Tensor, nn
 
 from kd_models.evaluation.cost import complexity
@@ -21,15 +22,11 @@ from kd_models.methods.f_anogan.step import EncoderLearner, EncoderStep, GanLear
 from kd_models.methods.networks import WIDE, ConvNetworks, Discriminator, Widths
 from kd_models.methods.objectives import LOSS
 from kd_models.recipe import Recipe
-from kd_models.training.epochs import Training, train, train_together
+from kd_models.training.epochs import train
 from kd_models.training.state import TrainingState
 
 NETWORKS = ConvNetworks(channels=1, widths=(1, 2, 4), latent=8)
 RECIPE = Recipe(epochs=2, batch_size=4, lr=0.001)
-
-
-def images(count: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def states(learner: Learner) -> dict[str, Mapping[str, Tensor]]:
@@ -198,27 +195,12 @@ def test_a_whole_detector_is_loaded_again() -> None:
 
 @pytest.mark.parametrize("step", [GanStep(networks=NETWORKS), EncoderStep(networks=NETWORKS)])
 def test_lanes_train_as_alone(step: Step) -> None:
-    counts = (8, 13, 25)  # of which some rest at the end of an epoch
-
     def learner(seed: int) -> Learner:
         made = step.learner(seed, PackContext())
         made.load(trained_gan(seed))
         return made
 
-    lanes = [
-        Training(learner(seed), {"x": images(count, seed)}, seed)
-        for seed, count in enumerate(counts)
-    ]
-    train_together(lanes, RECIPE, lambda epoch: ())
-    for seed, (lane, count) in enumerate(zip(lanes, counts, strict=True)):
-        alone = learner(seed)
-        start = parameters(alone)[-1].clone()
-        train(alone, images(count, seed), RECIPE, seed)
-        assert not torch.equal(parameters(alone)[-1], start)
-        for name, network in states(alone).items():
-            found = states(lane.learner)[name]
-            for key, tensor in network.items():
-                torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-5)
+    assert_lanes_are_as_alone(learner)
 
 
 # Costs, seeds, settings
@@ -237,18 +219,6 @@ def test_what_it_costs(widths: Widths, params: int, flops: int) -> None:
     detector = EncoderStep(networks=networks).detector
     found = complexity(detector.scorer(), torch.zeros(1, 1, 32, 32))
     assert (found.params, found.flops) == (params, flops)
-
-
-def test_of_the_same_seed_it_is_the_same() -> None:
-    for step in (GanStep(networks=NETWORKS), EncoderStep(networks=NETWORKS)):
-        first, again, other = (step.learner(seed, PackContext()) for seed in (0, 0, 1))
-        for name, network in states(first).items():
-            for key, tensor in network.items():
-                assert torch.equal(states(again)[name][key], tensor)
-        assert not all(
-            torch.equal(mine, theirs)
-            for mine, theirs in zip(parameters(first), parameters(other), strict=True)
-        )
 
 
 def parameters(learner: Learner) -> list[nn.Parameter]:

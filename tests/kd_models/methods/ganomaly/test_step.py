@@ -1,10 +1,8 @@
 """GANomaly as a method: the objectives of its paper, and the distance of latents for a score."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
-from torch import Tensor
+from lanes import assert_lanes_are_as_alone, images
 
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import PackContext
@@ -15,17 +13,11 @@ from kd_models.methods.ganomaly.settings import GanomalySettings
 from kd_models.methods.ganomaly.step import GanomalyLearner, GanomalyStep
 from kd_models.methods.networks import WIDE, Widths
 from kd_models.methods.objectives import LOSS
-from kd_models.recipe import Recipe
-from kd_models.training.epochs import Training, train, train_together
 
 
 def step(con: float = 50, widths: Widths = (1, 2, 4)) -> GanomalyStep:
     network = NetworkConfig(channels=1, widths=widths, normalisation="batch")
     return GanomalyStep(network=network, loss_weights=GanomalyWeights(con=con), distance="l2")
-
-
-def images(count: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def test_the_weights_are_the_paper_s() -> None:
@@ -69,25 +61,11 @@ def test_what_it_costs(widths: Widths, params: int, flops: int) -> None:
 
 
 def test_lanes_that_differ_in_weights_train_as_alone() -> None:
-    recipe = Recipe(epochs=2, batch_size=4, lr=0.001)
     steps = [step(con) for con in (50, 1, 10)]
     assert len({each.lane_group for each in steps}) == 1
-    learners = [each.learner(seed, PackContext()) for seed, each in enumerate(steps)]
-    lanes = [Training(own, {"x": images(9, n)}, n) for n, own in enumerate(learners)]
-    train_together(lanes, recipe, lambda epoch: ())
-    for place, (each, together) in enumerate(zip(steps, learners, strict=True)):
-        alone = each.learner(place, PackContext())
-        train(alone, images(9, place), recipe, place)
-        assert_close(weights(together), weights(alone))
-
-
-def weights(learner: GanomalyLearner) -> Sequence[Tensor]:
-    return [p for network in learner.trained.values() for p in network.parameters()]
-
-
-def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    assert_lanes_are_as_alone(
+        lambda place: steps[place].learner(place, PackContext()), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_recipes_by_name() -> None:

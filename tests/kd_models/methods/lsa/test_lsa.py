@@ -1,14 +1,13 @@
 """AND against its paper's formulas, written again in NumPy."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 import torch
+from lanes import assert_lanes_are_as_alone, images
 from torch import Tensor
 
 from kd_models.evaluation.cost import complexity
-from kd_models.methods.base import CannotTrain, Learner, PackContext
+from kd_models.methods.base import CannotTrain, Learner
 from kd_models.methods.errors import squared_error
 from kd_models.methods.lsa.estimator import Estimator, EstimatorSettings, MaskedLinear
 from kd_models.methods.lsa.losses import smooth_surprisal, surprisal
@@ -17,7 +16,7 @@ from kd_models.methods.lsa.step import Lsa, LsaLearner, LsaStep
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
 from kd_models.methods.objectives import LOSS
 from kd_models.recipe import Recipe
-from kd_models.training.epochs import Epoch, Training, train, train_together
+from kd_models.training.epochs import train
 from kd_models.world import World
 
 NETWORKS = ConvNetworks(channels=1, widths=(1, 2, 4), latent=8)
@@ -27,10 +26,6 @@ RECIPE = Recipe(epochs=2, batch_size=4, lr=0.01)
 
 def step(nll_weight: float = 1.0) -> LsaStep:
     return LsaStep(networks=NETWORKS, estimator=SMALL, nll_weight=nll_weight)
-
-
-def images(count: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def network_of(learner: Learner) -> Lsa:
@@ -235,16 +230,6 @@ def test_what_it_costs(widths: Widths, params: int, flops: int) -> None:
     assert (found.params, found.flops) == (params + estimator, flops)
 
 
-def test_of_the_same_seed_it_is_the_same() -> None:
-    first, again, other = (step().learner(seed, PackContext()).trained for seed in (0, 0, 1))
-    for name, weights in first["detector"].state_dict().items():
-        assert torch.equal(again["detector"].state_dict()[name], weights)
-    for name in ("encoder.head.weight", "estimator.layers.0.weight"):
-        assert not torch.equal(
-            other["detector"].state_dict()[name], first["detector"].state_dict()[name]
-        )
-
-
 def test_recipes_by_name() -> None:
     recommended = LsaSettings.model_validate({})
     assert (recommended.estimator.features, recommended.training.batch_size) == (8, 64)
@@ -265,32 +250,12 @@ def test_lambda_is_the_paper_s_once_images_are_scaled_as_there() -> None:
 
 
 def test_lanes_train_and_score_as_alone() -> None:
-    weights = (1.0, 0.0, 3.0)  # lambda
-    counts = (8, 13, 9)
-    assert len({step(weight).lane_group for weight in weights}) == 1
-    lanes = [
-        Training(LsaLearner(step(weight), n), {"x": images(count, n)}, n)
-        for n, (weight, count) in enumerate(zip(weights, counts, strict=True))
-    ]
-    scores: Mapping[int, Tensor] = {}
-
-    def after_epoch(epoch: Epoch) -> tuple[()]:
-        nonlocal scores
-        assert not epoch.failed
-        assert not epoch.calibrate()
-        scores = epoch.score(dict.fromkeys(range(3), images(6, 9)), {n: {} for n in range(3)})
-        return ()
-
-    train_together(lanes, RECIPE, after_epoch)
-    for n, (weight, count) in enumerate(zip(weights, counts, strict=True)):
-        alone = LsaLearner(step(weight), n)
-        train(alone, images(count, n), RECIPE, n)
-        alone.calibrate(images(count, n), World())
-        found = network_of(lanes[n].learner).state_dict()
-        for name, expected in network_of(alone).state_dict().items():
-            torch.testing.assert_close(
-                found[name], expected, rtol=1e-3, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
-            )
-        torch.testing.assert_close(
-            scores[n], alone.score(images(6, 9), World()), rtol=1e-2, atol=1e-2
-        )
+    steps = [step(weight) for weight in (1.0, 0.0, 3.0)]
+    assert len({one.lane_group for one in steps}) == 1
+    assert_lanes_are_as_alone(
+        lambda place: LsaLearner(steps[place], place),
+        RECIPE,
+        rtol=1e-3,
+        atol=1e-4,
+        scores={"rtol": 1e-2, "atol": 1e-2},
+    )

@@ -1,6 +1,5 @@
 """MemAE against its paper's formulas, written again in NumPy."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,13 +7,14 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from lanes import assert_lanes_are_as_alone, images
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
-from kd_models.methods.base import PackContext, Published
+from kd_models.methods.base import Published
 from kd_models.methods.errors import squared_error
 from kd_models.methods.memae import METHOD
 from kd_models.methods.memae.losses import entropy
@@ -24,7 +24,6 @@ from kd_models.methods.memae.step import Memae, MemaeLearner, MemaeStep
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
 from kd_models.methods.objectives import LOSS
 from kd_models.recipe import Recipe
-from kd_models.training.epochs import Epoch, Training, train, train_together
 
 Numbers = NDArray[Any]
 
@@ -40,10 +39,6 @@ def network(learner: MemaeLearner) -> Memae:
     (memae,) = learner.trained.values()
     assert isinstance(memae, Memae)
     return memae
-
-
-def images(count: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def read_by_the_paper(z: Numbers, items: Numbers, threshold: float) -> tuple[Numbers, Numbers]:
@@ -203,52 +198,13 @@ def test_what_it_costs(widths: Widths, params: int, flops: int) -> None:
     assert (found.params, found.flops) == (params, flops)
 
 
-def test_of_the_same_seed_it_is_the_same() -> None:
-    first, again, other = (
-        step().learner(seed, PackContext()).trained["detector"].state_dict() for seed in (0, 0, 1)
-    )
-    for name, weights in first.items():
-        assert torch.equal(again[name], weights)
-    for name in ("encoder.head.weight", "memory.items_NZ"):
-        assert not torch.equal(other[name], first[name])
-
-
 RECIPE = Recipe(epochs=2, batch_size=4, lr=0.001)
 
 
-def trained_alone(
-    step: MemaeStep, place: int, x: Tensor
-) -> tuple[MemaeLearner, list[Mapping[str, float]]]:
-    """A learner, and its terms by epoch."""
-    learner, every = MemaeLearner(step, place), list[Mapping[str, float]]()
-    train(learner, x, RECIPE, place, on_epoch=lambda state, terms: every.append(terms))
-    return learner, every
-
-
 def test_lanes_of_several_weights_train_as_alone() -> None:
-    counts, weights = (9, 12, 8), (0.0002, 0.0, 10.0)
-    steps = [step(entropy_weight=weight) for weight in weights]
+    steps = [step(entropy_weight=weight) for weight in (0.0002, 0.0, 10.0)]
     assert len({one.lane_group for one in steps}) == 1
-    data = [images(count, place) for place, count in enumerate(counts)]
-    learners = [MemaeLearner(one, place) for place, one in enumerate(steps)]
-    terms: list[Mapping[int, Mapping[str, float]]] = []
-
-    def after_epoch(epoch: Epoch) -> tuple[()]:
-        terms.append(epoch.terms)
-        return ()
-
-    lanes = [
-        Training(learner, {"x": x}, place)
-        for place, (learner, x) in enumerate(zip(learners, data, strict=True))
-    ]
-    train_together(lanes, RECIPE, after_epoch)
-    for place, learner in enumerate(learners):
-        alone, own = trained_alone(steps[place], place, data[place])
-        assert [epoch[place] for epoch in terms] == [pytest.approx(each, rel=1e-5) for each in own]
-        for found, expected in zip(
-            network(learner).parameters(), network(alone).parameters(), strict=True
-        ):
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert_lanes_are_as_alone(lambda place: MemaeLearner(steps[place], place))
 
 
 def test_recipes_by_name() -> None:

@@ -6,12 +6,13 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from lanes import assert_lanes_are_as_alone
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
-from kd_models.methods.base import Learner, PackContext, Published
+from kd_models.methods.base import Learner, Published
 from kd_models.methods.draws import Draw
 from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
@@ -23,8 +24,6 @@ from kd_models.methods.ocgan.networks import AutoEncoder
 from kd_models.methods.ocgan.objectives import NOISE, UNIFORM
 from kd_models.methods.ocgan.settings import OcganSettings
 from kd_models.methods.ocgan.step import Constraints, OcganLearner, OcganStep
-from kd_models.recipe import Recipe
-from kd_models.training.epochs import Training, train, train_together
 from kd_models.training.lanes.kernels import LaneKernels
 
 NETWORKS = ConvNetworks(channels=1, widths=(1, 2, 4), latent=8)
@@ -225,20 +224,10 @@ class DoubleLearner(OcganLearner):
 
 
 def test_lanes_train_as_each_alone() -> None:
-    recipe = Recipe(epochs=2, batch_size=8, lr=0.002)
-    counts, weights = (20, 28, 16), (10.0, 3.0, 10.0)
-    images = [drawn(count, n)["x"].double() for n, count in enumerate(counts)]
-    together = [
-        Training(DoubleLearner(n, weight), {"x": images[n]}, n) for n, weight in enumerate(weights)
-    ]
-    train_together(together, recipe, lambda epoch: ())
-    for n, weight in enumerate(weights):
-        alone = DoubleLearner(n, weight)
-        train(alone, images[n], recipe, n)
-        for name, network in alone.trained.items():
-            found = together[n].learner.trained[name].state_dict()
-            for key, tensor in network.state_dict().items():
-                torch.testing.assert_close(found[key], tensor, rtol=1e-7, atol=1e-9)
+    weights = (10.0, 3.0, 10.0)
+    assert_lanes_are_as_alone(
+        lambda place: DoubleLearner(place, weights[place]), rtol=1e-7, atol=1e-9, double=True
+    )
 
 
 def test_steps_that_differ_in_lambda_alone_are_lanes_of_one_group() -> None:
@@ -273,16 +262,6 @@ def test_what_it_costs(widths: Widths, params: int, flops: int) -> None:
     step = OcganStep(networks=ConvNetworks(channels=1, widths=widths, latent=64))
     found = complexity(step.detector.scorer(), torch.zeros(1, 1, 32, 32))
     assert (found.params, found.flops) == (params, flops)
-
-
-def test_of_the_same_seed_it_is_the_same() -> None:
-    step = OcganStep(networks=NETWORKS)
-    first, again, other = (step.learner(seed, PackContext()).trained for seed in (0, 0, 1))
-    for name, network in first.items():
-        for key, tensor in network.state_dict().items():
-            assert torch.equal(again[name].state_dict()[key], tensor)
-        parameters = zip(network.parameters(), other[name].parameters(), strict=True)
-        assert not all(torch.equal(one, another) for one, another in parameters)
 
 
 def test_recipes_by_name() -> None:

@@ -5,10 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from lanes import assert_lanes_are_as_alone, images
 
 from kd_models.evaluation.cost import complexity
-from kd_models.methods.base import PackContext
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
 from kd_models.methods.objectives import LOSS
 from kd_models.methods.vae.losses import divergence, reconstruction
@@ -16,10 +15,6 @@ from kd_models.methods.vae.settings import VaeSettings
 from kd_models.methods.vae.step import NOISE, Vae, VaeLearner, VaeStep
 
 NETWORKS = ConvNetworks(channels=1, widths=(1, 2, 4), latent=8)
-
-
-def images(count: int) -> Tensor:
-    return torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def test_the_divergence_by_hand() -> None:
@@ -79,15 +74,8 @@ def test_what_it_costs(widths: Widths, params: int, flops: int) -> None:
     assert (found.params, found.flops) == (params, flops)
 
 
-def test_of_the_same_seed_it_is_the_same() -> None:
-    step = VaeStep(networks=NETWORKS)
-    first, again, other = (step.learner(seed, PackContext()).trained for seed in (0, 0, 1))
-    for name, weights in first["detector"].state_dict().items():
-        assert torch.equal(again["detector"].state_dict()[name], weights)
-    assert not torch.equal(
-        other["detector"].state_dict()["encoder.head.weight"],
-        first["detector"].state_dict()["encoder.head.weight"],
-    )
+def test_lanes_train_as_alone() -> None:
+    assert_lanes_are_as_alone(lambda place: VaeLearner(VaeStep(networks=NETWORKS), place))
 
 
 def test_recipes_by_name() -> None:
