@@ -13,6 +13,7 @@ from kd_models.methods.base import Published
 from kd_models.methods.registry import method_of, methods
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.spec import frozen
+from orchestrator.planning.sweep_file import method_settings
 from orchestrator.reporting.comparison import Compared, compare
 from orchestrator.reporting.page.published import Reported, published, published_table
 from orchestrator.reporting.results import CandidateResult
@@ -34,23 +35,19 @@ def compared(plan_of: Callable[..., Plan]) -> Callable[..., Sequence[Compared]]:
     return build
 
 
-SETTINGS = {
-    **{"pkdgan": "structures", "eca_mkdad": "placements", "dsvdd": "objectives"},
-    **{"ocsvm": "nu", "kde": "bandwidth", "rkdad": "student_widths"},
-    **dict.fromkeys(("ganomaly", "f-anogan", "memae", "ocgan", "lsa"), "widths"),
-}
-"""whose values are those of the axis that tells numbers apart"""
-
-
 def test_every_published_number_is_of_a_dataset_and_a_value_there_is() -> None:
     assert any(method.published for method in methods().values())
     for method in methods().values():
         for dataset, values in method.published.items():
             assert dataset in DATASETS
             row, found = DATASETS[dataset], set()
+            fields = method.settings.model_fields
+            (default, *_) = method_settings(method.name, ()).variants(row, None, "")
+            axis = next(iter(default.axes))
+            (setting,) = {axis, f"{axis}s"} & fields.keys()
             for name in values:
                 value = frozen(yaml.safe_load(name))
-                settings = method.settings.model_validate({SETTINGS[method.name]: (value,)})
+                settings = method.settings.model_validate({setting: (value,)})
                 (variant, *_) = settings.variants(row, None, "")
                 found.add(str(next(iter(variant.axes.values()))))
                 assert method.published_of(dataset, variant.axes) == values[name]
