@@ -99,18 +99,25 @@ def _pretrained_wanted(spec: SweepSpec) -> tuple[str, str] | None:
     Raises:
         SpecError: two ask for different ones.
     """
-    wanted = {
+    asking = {
         (one.method, one.settings.pretrained_source)
         for one in spec.all_methods
         if one.settings.pretrained_source
     }
+    # Two methods have the same weights where one function reads them from one place.
+    wanted = {
+        (method_of(method).read_pretrained, source): (method, source)
+        for method, source in sorted(asking, reverse=True)
+    }
     if len(wanted) > 1:
-        asked = " and ".join(f"{source} (of {method})" for method, source in sorted(wanted))
+        asked = " and ".join(
+            f"{source} (of {method})" for method, source in sorted(wanted.values())
+        )
         raise SpecError(
             f"methods: pretrained weights are asked for from {asked}; a sweep can have one of "
             "them, so make two sweeps"
         )
-    return next(iter(wanted), None)
+    return next(iter(wanted.values()), None)
 
 
 def facts_of(images: ImageSet) -> DatasetFacts:

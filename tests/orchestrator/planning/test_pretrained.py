@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 
 from kd_models.methods.base import PretrainedWeights, WeightsError
 from kd_models.methods.registry import method_of
+from orchestrator.planning.prepare import prepare
 from orchestrator.planning.pretrained import read_pretrained
+from orchestrator.planning.spec import SpecError, SweepSpec
 
 METHOD = method_of("eca_mkdad")
 WHAT_TO_DO = "give their path on this machine instead"
@@ -169,3 +171,22 @@ def test_a_file_that_is_not_there_is_said(source: str, tmp_path: Path) -> None:
 def test_torchvisions_weights_are_not_fetched_where_they_may_not_be(tmp_path: Path) -> None:
     said = complaint("imagenet1k_v1", tmp_path, download=False)
     assert said == f"{tmp_path}/downloads/vgg16-397923af.pth is not there"
+
+
+def test_methods_of_one_sweep_may_have_the_same_weights_and_no_others(tmp_path: Path) -> None:
+    def spec(*weights: str) -> SweepSpec:
+        methods = [
+            {"method": method, "teacher": {"weights": source}, "training": {"epochs": 1}}
+            for method, source in zip(("eca_mkdad", "rkdad"), weights, strict=True)
+        ]
+        return SweepSpec.model_validate(
+            {"name": "x", "datasets": ["digits"], "normal_classes": [0], "baselines": []}
+            | {"methods": methods, "storage": {"root": str(tmp_path / "home")}}
+        )
+
+    plan = prepare(spec("random", "random"), lambda line: None, download=False).plan
+    hashes = {stage.step.pretrained_sha256 for stage in plan.stages.values()}
+    assert len(plan.stages) == 2
+    assert len(hashes) == 1
+    with pytest.raises(SpecError, match=r"other.pth \(of eca_mkdad\) and random \(of rkdad\)"):
+        prepare(spec("other.pth", "random"), lambda line: None, download=False)
