@@ -1,6 +1,8 @@
 """An ONNX model without what only a reader of its graph needs."""
 
 from collections.abc import Iterator
+from itertools import count, product
+from string import ascii_letters
 
 import onnx
 
@@ -35,7 +37,11 @@ def compacted(model: onnx.ModelProto) -> bytes:
 
 
 def _short_names() -> Iterator[str]:
-    number = 0
-    while True:
-        yield f"{number:x}"
-        number += 1
+    """Yield names of letters alone.
+
+    Where a bias is used twice, ONNX Runtime's quantisation makes copies of it, whose names have a
+    number after the bias's own: one that no other tensor may have.
+    """
+    for length in count(1):
+        for letters in product(ascii_letters, repeat=length):
+            yield "".join(letters)

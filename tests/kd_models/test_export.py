@@ -14,11 +14,13 @@ from kd_models.data import OneClassData
 from kd_models.export import cost, packaged
 from kd_models.export.cost import measure_network
 from kd_models.export.errors import ExportError
+from kd_models.export.int8 import to_int8
+from kd_models.export.onnx_model import program_of, to_onnx
 from kd_models.export.packaged import export
 from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.pkdgan.scores import GanDetector
 from kd_models.package import Package
-from kd_score.detector import INT8_MODEL, MODEL, Detector
+from kd_score.detector import INT8_MODEL, MODEL, Detector, run, session
 from kd_score.errors import PackageError
 
 
@@ -128,3 +130,21 @@ def test_a_model_that_the_runtime_refuses_is_refused_in_words(
     monkeypatch.setattr(cost, "to_onnx", lambda program: b"no model")
     with pytest.raises(ExportError, match=r"does not run its exported scorer .*INVALID_PROTOBUF"):
         measure_network(nn.Flatten(), channels=1, image_size=8)
+
+
+def test_in_8_bits_a_layer_may_run_many_times() -> None:
+    """A bias that is used again is copied when it is quantised, under a name of its own."""
+
+    class Repeated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(20):
+                x = self.convolution(x).relu()
+            return x.mean((1, 2, 3))
+
+    model = to_onnx(program_of(Repeated(), channels=1, image_size=8))
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 1, 8, 8)).astype(np.float32)
+    assert np.isfinite(run(session(to_int8(model, pixels)), pixels)).all()
