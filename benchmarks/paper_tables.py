@@ -2,11 +2,12 @@
 
 What is published at other widths than ours stands with those in brackets.
 
-``python -m benchmarks.paper_tables docs/results/fmnist-table.json``
+``python -m benchmarks.paper_tables docs/results/digits-table.json``; with ``--keep FILE`` what
+tables are made of is written to a file, a quarter of all.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -15,12 +16,29 @@ from typing import Any
 from kd_models.methods.registry import method_of
 
 Row = Mapping[str, Any]
+KEPT = frozenset(
+    {
+        *("dataset", "normal_class", "method", "label", "seed", "status", "params", "flops"),
+        *("auroc", "val_auroc", "test_auroc"),
+    }
+)
+"""of each candidate, beside its axes"""
 RATES = {"gmean": "gmean", "fpr": "FPR", "fnr": "FNR"}
 
 
-def main(path: Path) -> None:
+def main(path: Path, kept: Path | None) -> None:
     """Print two tables for each dataset: AUROC by class, and rates at the threshold."""
     answer = json.loads(path.read_text(encoding="utf-8"))
+    if kept is not None:
+        names = KEPT.union(*(row["axes"] for row in answer["configurations"]))
+        answer["candidates"] = [
+            {name: value for name, value in row.items() if name in names}
+            for row in answer["candidates"]
+        ]
+        del answer["tracking_uri"]
+        answer.pop("view", None)
+        text = json.dumps(answer, separators=(",", ":")) + "\n"
+        kept.write_text(text.replace('{"dataset"', '\n{"dataset"'), encoding="utf-8")
     for dataset in dict.fromkeys(row["dataset"] for row in answer["configurations"]):
         rows = [row for row in answer["configurations"] if row["dataset"] == dataset]
         candidates = [row for row in answer["candidates"] if row["dataset"] == dataset]
@@ -91,4 +109,8 @@ def _with_spread(row: Row, metric: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path, help="what kd sweep --json printed")
+    parser.add_argument("--keep", type=Path, help="a file for what tables are made of")
+    given = parser.parse_args()
+    main(given.path, given.keep)
