@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.optim import Adam
 
 from benchmarks.harness import DEVICE, by_turns, digits, emit, epoch_seconds, seconds_of
+from kd_models.methods.adversarial import cross_entropies
 from kd_models.methods.base import PackContext
-from kd_models.methods.ganomaly.losses import cross_entropy, gan_terms
+from kd_models.methods.ganomaly.losses import gan_terms
 from kd_models.methods.ganomaly.networks import NetworkConfig
 from kd_models.methods.networks import WIDE, Widths
 from kd_models.methods.pkdgan.losses import distillation_terms
@@ -54,7 +55,9 @@ def plain(widths: Widths) -> float:
         loss.backward()
         adams[0].step()
         real, fake = critic(x)[0], critic(made.x_hat_BCSS.detach())[0]
-        loss = (cross_entropy(real, real=True) + cross_entropy(fake, real=False)) / 2
+        loss = (
+            cross_entropies(real, real=True).mean() + cross_entropies(fake, real=False).mean()
+        ) / 2
         adams[1].zero_grad()
         loss.backward()
         adams[1].step()

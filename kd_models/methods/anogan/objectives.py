@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kd_models.methods.adversarial import cross_entropies
 from kd_models.methods.anogan.search import latents
-from kd_models.methods.ganomaly.losses import cross_entropy
 from kd_models.methods.networks import Decoder, Discriminator
 from kd_models.methods.objectives import LOSS, Batch, Objective, run_fixed
 
@@ -42,7 +42,7 @@ class GeneratorObjective(Objective):
         """Return the loss, and the images for the discriminator."""
         generated = self.generator(latents(batch[UNIFORM]))
         logits_B1, _ = run_fixed(self._discriminator[0], generated)
-        loss = cross_entropy(logits_B1, real=True)
+        loss = cross_entropies(logits_B1, real=True).mean()
         return {"generator": loss, LOSS: loss}, {_GENERATED: generated.detach()}
 
 
@@ -59,6 +59,6 @@ class DiscriminatorObjective(Objective):
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Batch]:
         """Return the mean cross-entropies of both, and the sum of these."""
-        real = cross_entropy(self.discriminator(batch["x"])[0], real=True)
-        fake = cross_entropy(self.discriminator(batch[_GENERATED])[0], real=False)
+        real = cross_entropies(self.discriminator(batch["x"])[0], real=True).mean()
+        fake = cross_entropies(self.discriminator(batch[_GENERATED])[0], real=False).mean()
         return {"discriminator/real": real, "discriminator/fake": fake, LOSS: real + fake}, {}

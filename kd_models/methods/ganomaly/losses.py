@@ -36,9 +36,3 @@ def gan_terms(
         "enc": distance(made.z1_BZ, made.z2_BZ, kind),
         "adv": distance(f_x, f_x_hat, kind),
     }
-
-
-def cross_entropy(logit: Tensor, real: bool) -> Tensor:
-    """Return the cross-entropy of logits (B, 1) against all real or all fake, a scalar."""
-    target = torch.ones_like(logit) if real else torch.zeros_like(logit)
-    return F.binary_cross_entropy_with_logits(logit, target)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from kd_models.methods.ganomaly.losses import Distance, cross_entropy, gan_terms
+from kd_models.methods.adversarial import cross_entropies
+from kd_models.methods.ganomaly.losses import Distance, gan_terms
 from kd_models.methods.ganomaly.networks import Generator, Reconstruction
 from kd_models.methods.networks import Discriminator
 from kd_models.methods.objectives import LOSS, Batch, WeightedObjective, run_fixed
@@ -101,8 +102,9 @@ class DiscriminatorObjective(WeightedObjective):
         """Return both cross-entropies of each discriminator."""
         terms: dict[str, Tensor] = {}
         for role, discriminator in self.discriminators.items():
-            terms[f"{role}/ce_real"] = cross_entropy(batch[f"{role}/real_logit"], real=True)
+            real_logit = batch[f"{role}/real_logit"]
             fake_logit = discriminator(batch[f"{role}/x_hat"])[0]
-            terms[f"{role}/ce_fake"] = cross_entropy(fake_logit, real=False)
+            terms[f"{role}/ce_real"] = cross_entropies(real_logit, real=True).mean()
+            terms[f"{role}/ce_fake"] = cross_entropies(fake_logit, real=False).mean()
         terms[LOSS] = self.weighted_sum(terms)
         return terms, {}

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from kd_models.methods.ocgan.losses import cross_entropies
+from kd_models.methods.adversarial import cross_entropies
 from kd_models.values import Count, Value
 
 Tensors = Mapping[str, Tensor]

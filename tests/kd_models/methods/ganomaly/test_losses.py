@@ -8,7 +8,6 @@ from torch import Tensor
 
 from kd_models.methods.ganomaly.losses import (
     Distance,
-    cross_entropy,
     distance,
     gan_terms,
     per_image_distance,
@@ -68,14 +67,3 @@ def test_the_generator_s_terms_by_hand(kind: Distance, enc: float, adv: float) -
     terms = gan_terms(torch.full((2, 1, 2, 2), 0.25), made, features, features + 0.5, kind)
     # con is an L1 distance however "l2" the others are: 0.5625 if it were squared.
     assert values(terms) == pytest.approx({"con": 0.75, "enc": enc, "adv": adv})
-
-
-def test_the_cross_entropy_by_hand() -> None:
-    logit = torch.tensor([[2.0], [0.0]])
-    real, fake = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
-    assert cross_entropy(logit, real=True).item() == pytest.approx((real + math.log(2)) / 2)
-    assert cross_entropy(logit, real=False).item() == pytest.approx((fake + math.log(2)) / 2)
-
-
-def test_the_cross_entropy_of_a_sure_discriminator_is_finite() -> None:
-    assert cross_entropy(torch.tensor([[200.0]]), real=False).item() == pytest.approx(200.0)

@@ -18,7 +18,6 @@ from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.networks import WIDE, ConvNetworks, Widths
 from kd_models.methods.objectives import LOSS, Batch, Objective
 from kd_models.methods.ocgan import METHOD
-from kd_models.methods.ocgan.losses import cross_entropies
 from kd_models.methods.ocgan.mining import Mining, mine
 from kd_models.methods.ocgan.networks import AutoEncoder
 from kd_models.methods.ocgan.objectives import NOISE, UNIFORM
@@ -75,13 +74,6 @@ def ascended(
         loss = -torch.sigmoid(classifier(decoder(z))[0]).log().sum()
         z = (z + rate * torch.autograd.grad(loss, z)[0]).detach().clamp(-1, 1)
     return z
-
-
-def test_the_cross_entropy_by_hand() -> None:
-    logit = torch.tensor([[0.0], [2.0], [-3.0]])
-    probability = 1 / (1 + np.exp([0.0, -2.0, 3.0]))
-    assert cross_entropies(logit, real=True).tolist() == pytest.approx(-np.log(probability))
-    assert cross_entropies(logit, real=False).tolist() == pytest.approx(-np.log(1 - probability))
 
 
 def test_the_reconstruction_error_by_hand() -> None:

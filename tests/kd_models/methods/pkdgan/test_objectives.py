@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_models.methods.ganomaly.losses import cross_entropy, gan_terms
+from kd_models.methods.adversarial import cross_entropies
+from kd_models.methods.ganomaly.losses import gan_terms
 from kd_models.methods.ganomaly.networks import Generator, Reconstruction
 from kd_models.methods.ganomaly.objectives import DiscriminatorObjective
 from kd_models.methods.networks import Discriminator
@@ -223,8 +224,8 @@ def test_the_discriminators_loss_by_hand(draw_images: DrawImages) -> None:
     x, x_hat = draw_images(2), draw_images(2, seed=1)
     batch = {"student/real_logit": discriminator(x)[0], "student/x_hat": x_hat}
     terms, _ = DiscriminatorObjective({"student": discriminator})(batch)
-    real = cross_entropy(discriminator(x)[0], real=True).item()
-    fake = cross_entropy(discriminator(x_hat)[0], real=False).item()
+    real = cross_entropies(discriminator(x)[0], real=True).mean().item()
+    fake = cross_entropies(discriminator(x_hat)[0], real=False).mean().item()
     found = {name: term.item() for name, term in terms.items()}
     expected = {"student/ce_real": real, "student/ce_fake": fake, LOSS: (real + fake) / 2}
     assert found == pytest.approx(expected)
