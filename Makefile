@@ -2,7 +2,8 @@
 # make test    install everything and run the tests
 # make test-fast what starts neither Ray nor a server nor another program: some two minutes on two cores
 # make test-long   what takes longer than CI may: four sweeps at once on a new home, machines killed ten times,
-#                  sweeps that join others, an actor that dies, a pack that goes on with other lanes on other nodes
+#                  sweeps that join others, an actor that dies, a pack that goes on with other lanes on other nodes,
+#                  all methods in one sweep, each registered, downloaded and scored
 # make check   format, lint, strict types, then the tests (what CI runs)
 # make ui      compare the students of past sweeps in the MLflow UI
 # make stack   start a cluster on this machine: S3, PostgreSQL, MLflow, Ray with two workers (stack-down stops it)
