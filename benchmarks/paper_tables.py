@@ -30,14 +30,9 @@ def main(path: Path, kept: Path | None) -> None:
     """Print two tables for each dataset: AUROC by class, and rates at the threshold."""
     answer = json.loads(path.read_text(encoding="utf-8"))
     if kept is not None:
-        names = KEPT.union(*(row["axes"] for row in answer["configurations"]))
-        answer["candidates"] = [
-            {name: value for name, value in row.items() if name in names}
-            for row in answer["candidates"]
-        ]
-        del answer["tracking_uri"]
-        answer.pop("view", None)
+        answer = _reduced(answer)
         text = json.dumps(answer, separators=(",", ":")) + "\n"
+        # A row on a line of its own, so that versions can be compared.
         kept.write_text(text.replace('{"dataset"', '\n{"dataset"'), encoding="utf-8")
     for dataset in dict.fromkeys(row["dataset"] for row in answer["configurations"]):
         rows = [row for row in answer["configurations"] if row["dataset"] == dataset]
@@ -51,6 +46,17 @@ def main(path: Path, kept: Path | None) -> None:
         )
         heading = ["", *(title for name in RATES.values() for title in (name, "published"))]
         _print_table(heading, [_rates(row) for row in rows])
+
+
+def _reduced(answer: Row) -> Row:
+    """Return what tables are made of, and nothing of the machine that it was measured on."""
+    names = KEPT.union(*(row["axes"] for row in answer["configurations"]))
+    candidates = [
+        {name: value for name, value in row.items() if name in names}
+        for row in answer["candidates"]
+    ]
+    kept = {name: value for name, value in answer.items() if name not in ("tracking_uri", "view")}
+    return kept | {"candidates": candidates}
 
 
 def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

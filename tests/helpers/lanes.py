@@ -29,6 +29,7 @@ def assert_lanes_are_as_alone(
     *,
     rtol: float = 1e-4,
     atol: float = 1e-5,
+    terms_rtol: float = 1e-4,
     scores: Mapping[str, float] | None = None,
     double: bool = False,
 ) -> None:
@@ -37,8 +38,9 @@ def assert_lanes_are_as_alone(
     Args:
         learner: makes the learner of a place from 0, the same one each time.
         recipe: how they are trained.
-        rtol: by which terms and networks may differ.
+        rtol: by which networks may differ.
         atol: likewise.
+        terms_rtol: by which terms may differ.
         scores: ``rtol`` and ``atol`` of the scores, where they differ more.
         double: whether images are in double precision, as the learners' networks are.
     """
@@ -68,7 +70,7 @@ def assert_lanes_are_as_alone(
         alone = learner(place)
         own_terms = _trained_alone(alone, x, recipe, place)
         assert [found[place] for found in terms] == [
-            pytest.approx(found, rel=10 * rtol, abs=10 * atol) for found in own_terms
+            pytest.approx(found, rel=terms_rtol) for found in own_terms
         ]
         for name, network in alone.trained.items():
             found_state = together[place].trained[name].state_dict()

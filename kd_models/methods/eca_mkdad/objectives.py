@@ -6,6 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from kd_models.methods.distilled import LayerObjective, Pair
+from kd_models.methods.errors import mean_squared_error
 
 
 def feature_distances(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
@@ -15,8 +16,7 @@ def feature_distances(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]
     ECA_MKDAD's Eq. 13 (L_val and L_dir of its Eq. 1 and 2), for every image on its own.
     """
     teacher, student = teacher.flatten(1).to(student.dtype), student.flatten(1)
-    value = (teacher - student).square().mean(1)
-    return value, 1 - F.cosine_similarity(teacher, student, dim=1)
+    return mean_squared_error(teacher, student), 1 - F.cosine_similarity(teacher, student, dim=1)
 
 
 class FeatureObjective(LayerObjective):

@@ -1,4 +1,4 @@
-"""What a discriminator's logits cost, by hand."""
+"""The cross-entropy of a discriminator's logits, by hand."""
 
 import numpy as np
 import pytest

@@ -196,6 +196,18 @@ def test_in_8_bits_it_runs() -> None:
 # Lanes
 
 
+def test_all_is_trained_but_where_a_search_starts() -> None:
+    learner = learner_of()
+    before = states(learner)
+    train(learner, images(8), RECIPE, 0)
+    moved = {
+        key: not torch.equal(tensor, before[name][key])
+        for name, network in states(learner).items()
+        for key, tensor in network.items()
+    }
+    assert moved == {key: key != "start_Z" for key in moved}
+
+
 def test_lanes_train_and_score_as_alone() -> None:
     assert_lanes_are_as_alone(learner_of)
 
