@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,37 @@ from kd_models.methods.vgg16 import SMALLEST_IMAGE, StudentWidth
 from kd_models.methods.vgg16_weights import IMAGENET
 from kd_models.recipe import Fraction, Recipe
 from kd_models.values import Count, Value
+
+
+class PaperSettings(Value):
+    """What Zhou and Xing (2023, Section 4.1) set by dataset."""
+
+    epochs: int
+    image_size: int
+    """pixels a side"""
+
+
+_SMALL = PaperSettings(epochs=100, image_size=32)
+_NATURAL = PaperSettings(epochs=300, image_size=32)
+_PAPER: Mapping[str, PaperSettings] = MappingProxyType(
+    {
+        "mnist": _SMALL,
+        "fmnist": _SMALL,
+        "digits": _SMALL,
+        "cifar10": _NATURAL,
+        "svhn": _NATURAL,
+        "stl10": PaperSettings(epochs=300, image_size=96),
+        "mvtec": PaperSettings(epochs=500, image_size=128),
+    }
+)
+
+
+def paper_settings(dataset: str) -> PaperSettings:
+    """Return the paper's settings for a dataset by name.
+
+    Those of the natural images for a dataset that the paper has not.
+    """
+    return _PAPER.get(dataset.partition(":")[0], _NATURAL)
 
 
 class DistilTraining(Value):
@@ -66,6 +98,14 @@ class DistilledSettings(RecipeSettings):
         for width in self.student_widths:
             check_layers(self.training_layers, self.scoring_layers, width)
         return self
+
+    def image_size_for(self, dataset: str) -> int:
+        """Return the pixels a side of a dataset's images."""
+        return paper_settings(dataset).image_size if self.image_size == "paper" else self.image_size
+
+    def recipe_for(self, dataset: str) -> Recipe:
+        """Return how students of a dataset are trained."""
+        return self.training.recipe(paper_settings(dataset).epochs)
 
     def batch_sizes(self) -> Mapping[str, int]:
         """Return the students' batch size."""

@@ -16,39 +16,11 @@ from kd_models.methods.eca_mkdad.placements import placement
 from kd_models.methods.eca_mkdad.scores import Score, StudentConfig
 from kd_models.methods.eca_mkdad.step import SCORING_LAYERS, TRAINING_LAYERS, DistilConfig
 from kd_models.recipe import Recipe
-from kd_models.values import Value
 
 
-class PaperSettings(Value):
-    """What the paper sets by dataset (Section 4.1)."""
-
-    epochs: int
-    lambda_: float
-    image_size: int
-    """pixels a side"""
-
-
-_SMALL = PaperSettings(epochs=100, lambda_=0.01, image_size=32)
-_NATURAL = PaperSettings(epochs=300, lambda_=0.01, image_size=32)
-_PAPER: Mapping[str, PaperSettings] = MappingProxyType(
-    {
-        "mnist": _SMALL,
-        "fmnist": _SMALL,
-        "digits": _SMALL,
-        "cifar10": _NATURAL,
-        "svhn": _NATURAL,
-        "stl10": _NATURAL.model_copy(update={"image_size": 96}),
-        "mvtec": PaperSettings(epochs=500, lambda_=0.1, image_size=128),
-    }
-)
-
-
-def paper_settings(dataset: str) -> PaperSettings:
-    """Return the paper's settings for a dataset by name.
-
-    Those of the natural images for a dataset that the paper has not.
-    """
-    return _PAPER.get(dataset.partition(":")[0], _NATURAL)
+def paper_lambda(dataset: str) -> float:
+    """Return the paper's weight of the direction for a dataset by name (Section 4.1)."""
+    return 0.1 if dataset.partition(":")[0] == "mvtec" else 0.01
 
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -88,9 +60,8 @@ class EcaMkdadSettings(DistilledSettings):
         self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None
     ) -> Iterator[Variant]:
         """Yield a variant for each placement, width, lambda and score."""
-        paper = paper_settings(dataset.name)
-        lambdas = (paper.lambda_,) if self.lambdas == "paper" else self.lambdas
-        recipe = self.training.recipe(paper.epochs)
+        lambdas = (paper_lambda(dataset.name),) if self.lambdas == "paper" else self.lambdas
+        recipe = self.recipe_for(dataset.name)
         for name, width, lambda_ in product(self.placements, self.student_widths, lambdas):
             step = DistilConfig(
                 student=StudentConfig(placement=name, width=width),
@@ -112,6 +83,6 @@ class EcaMkdadSettings(DistilledSettings):
                         **{"placement": name, "student_width": width, "lambda": lambda_},
                         "score": score,
                     },
-                    image_size=paper.image_size if self.image_size == "paper" else self.image_size,
+                    image_size=self.image_size_for(dataset.name),
                     steps=tuple(chain),
                 )

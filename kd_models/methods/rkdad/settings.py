@@ -11,7 +11,6 @@ from kd_models.data import DatasetRow
 from kd_models.methods.base import Variant
 from kd_models.methods.distilled import Layers
 from kd_models.methods.distilled_settings import DistilledSettings
-from kd_models.methods.eca_mkdad.settings import paper_settings
 from kd_models.methods.rkdad.step import RkdadStep, Weight, check_relations
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -49,8 +48,7 @@ class RkdadSettings(DistilledSettings):
         self, dataset: DatasetRow, images: int | None, pretrained_sha256: str | None
     ) -> Iterator[Variant]:
         """Yield a variant for each student width and value weight."""
-        paper = paper_settings(dataset.name)
-        recipe = self.training.recipe(paper.epochs)
+        recipe = self.recipe_for(dataset.name)
         for width, value_weight in product(self.student_widths, self.value_weights):
             step = RkdadStep(
                 width=width,
@@ -62,6 +60,6 @@ class RkdadSettings(DistilledSettings):
             )
             yield Variant(
                 axes={"student_width": width, "value_weight": value_weight},
-                image_size=paper.image_size if self.image_size == "paper" else self.image_size,
+                image_size=self.image_size_for(dataset.name),
                 steps=((step, recipe),),
             )

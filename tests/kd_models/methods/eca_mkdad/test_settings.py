@@ -2,7 +2,8 @@
 
 import pytest
 
-from kd_models.methods.eca_mkdad.settings import PaperSettings, paper_settings
+from kd_models.methods.distilled_settings import PaperSettings, paper_settings
+from kd_models.methods.eca_mkdad.settings import paper_lambda
 
 
 @pytest.mark.parametrize(
@@ -22,5 +23,6 @@ from kd_models.methods.eca_mkdad.settings import PaperSettings, paper_settings
 def test_what_the_paper_sets_by_dataset(
     dataset: str, epochs: int, lambda_: float, image_size: int
 ) -> None:
-    expected = PaperSettings(epochs=epochs, lambda_=lambda_, image_size=image_size)
+    expected = PaperSettings(epochs=epochs, image_size=image_size)
     assert paper_settings(dataset) == expected
+    assert paper_lambda(dataset) == lambda_
