@@ -4,12 +4,14 @@ Shapes: B latents, Z numbers in each, n lanes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.overrides import _get_current_function_mode
 
 from kd_models.methods.adversarial import cross_entropies
 from kd_models.values import Count, Value
@@ -43,8 +45,14 @@ def mine(decoder: nn.Module, classifier: nn.Module, z_BZ: Tensor, mining: Mining
         name: tensor.detach() for name, tensor in (*both.named_parameters(), *both.named_buffers())
     }
 
+    # The kernels of lanes, where there are lanes: torch takes them away while a rule under vmap
+    # runs, and vmap has none of its own for batch norm on a GPU.
+    kernels = _get_current_function_mode()
+
     def loss(tensors: Tensors, z_BZ: Tensor) -> Tensor:
-        return cross_entropies(functional_call(both, dict(tensors), (z_BZ,)), real=True).sum()
+        with kernels or nullcontext():
+            logits = functional_call(both, dict(tensors), (z_BZ,))
+        return cross_entropies(logits, real=True).sum()
 
     for _ in range(mining.steps):
         slope: Tensor = _Gradient.apply(loss, tuple(tensors), z_BZ, *tensors.values())
