@@ -112,7 +112,10 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
         resources={"checkpoint_every": 1},
     )
     process = kd("one", "sweep", file, "--executor", "inline", "--json")
-    time.sleep(12)
+    assert process.stderr is not None
+    while " started " not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(2)
     assert process.poll() is None
     server.service.stop()
     time.sleep(4)
