@@ -46,7 +46,7 @@ def mine(decoder: nn.Module, classifier: nn.Module, z_BZ: Tensor, mining: Mining
     }
 
     # The kernels of lanes, where there are lanes: torch takes them away while a rule under vmap
-    # runs, and vmap has none of its own for batch norm on a GPU.
+    # runs, and without them batch norm fails there on a GPU.
     kernels = _get_current_function_mode()
 
     def loss(tensors: Tensors, z_BZ: Tensor) -> Tensor:
