@@ -43,7 +43,6 @@ def is_failed(run: Any) -> bool:
     return bool(run.info.status == "FAILED")
 
 
-@pytest.mark.timeout(600)
 def test_a_diverging_candidate_fails_alone(
     home_with: Callable[..., Any], mlflow_server: str
 ) -> None:
@@ -74,7 +73,6 @@ def test_a_diverging_candidate_fails_alone(
     assert {"roc.png", "scores.png", "package"} <= names
 
 
-@pytest.mark.timeout(300)
 def test_more_gpus_than_there_are_is_said_at_once(home_with: Callable[..., Any]) -> None:
     spec = {**SPEC, "resources": {"workers": 2, "gpus_per_worker": 4}}
     finished = home_with("home", spec).run(CUDA_VISIBLE_DEVICES="")

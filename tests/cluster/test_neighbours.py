@@ -73,7 +73,6 @@ def small_cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     head.stop()
 
 
-@pytest.mark.timeout(300)
 def test_less_memory_than_a_trial_reserves_is_said_at_once(
     home_with: Callable[..., Any], small_cluster: dict[str, str]
 ) -> None:

@@ -30,7 +30,6 @@ SPEC: dict[str, Any] = {
 }
 
 
-@pytest.mark.timeout(600)
 def test_a_cluster_of_no_workers_is_asked_to_grow(
     home_with: Callable[..., Any], tmp_path: Path
 ) -> None:

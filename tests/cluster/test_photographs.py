@@ -14,7 +14,6 @@ pytestmark = [
 ]
 
 
-@pytest.mark.timeout(300)
 def test_files_that_are_gone_once_training_has_started_are_not_missed(
     home_with: Callable[..., Any], planted: Callable[..., Path], tmp_path: Path
 ) -> None:

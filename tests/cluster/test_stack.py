@@ -176,7 +176,6 @@ def test_its_credentials_are_its_owners_alone(cluster: Cluster) -> None:
         assert not any(secret in " ".join(_command(process)) for secret in secrets)
 
 
-@pytest.mark.timeout(600)
 def test_a_students_way_from_the_job_to_the_download(cluster: Cluster) -> None:
     spec = {**SPEC, "name": "whole", "training": {"epochs": 2, "batch_size": 32}}
     assert cluster.submit(spec).wait(300) == 0, cluster.log("whole")
@@ -215,7 +214,6 @@ def test_a_node_that_is_killed_and_one_that_joins_change_nothing(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("begun", ["at once", "in mid-stage"])
 def test_two_sweeps_train_every_stage_once(cluster: Cluster, begun: str) -> None:
     late = begun == "in mid-stage"
@@ -235,7 +233,6 @@ def test_two_sweeps_train_every_stage_once(cluster: Cluster, begun: str) -> None
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> None:
     spec = {**SPEC, "name": "repacked", "structures": ["alone"], "seeds": [0, 1, 2, 3]}
     spec = {**spec, "student_widths": [[1, 2, 4]]}
@@ -263,7 +260,6 @@ def test_a_pack_goes_on_with_other_lanes_on_other_nodes(cluster: Cluster) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_progress_actor_that_dies_is_missed_by_nobody(cluster: Cluster) -> None:
     process = cluster.submit({**SPEC, "name": "progress", "seeds": [30]})
     wait_for(lambda: any(cluster.objects.names("checkpoints/")), process, cluster, "progress")

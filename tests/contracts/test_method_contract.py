@@ -203,7 +203,6 @@ def test_what_an_installed_package_offers_is_checked(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_method_of_a_package_outside_is_swept_chosen_downloaded_and_scored(
     tmp_path: Path,
 ) -> None:

@@ -20,7 +20,6 @@ UV = Path(sys.executable).with_name("uv")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_it_scores_as_pytorch_does_where_there_is_none(tmp_path: Path) -> None:
     data = digits()
     export(fitted_package(data), data, tmp_path / "detector")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from looked_at import Swept, kd
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from infra.local.mlflow_server import start_mlflow_server
 from infra.local.services import free_port
@@ -17,6 +17,8 @@ from infra.local.services import free_port
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "test-artifacts"
 """kept after the tests, to be looked at"""
+PATIENCE = 60_000
+"""milliseconds that a page may take, on a machine that is busy with other tests"""
 DESKTOP, PHONE = {"width": 1600, "height": 1200}, {"width": 390, "height": 844}
 
 SPEC: dict[str, Any] = {
@@ -63,6 +65,7 @@ def browser() -> Iterator[Browser]:
         # Root may not sandbox it, and a container has little shared memory.
         options = ["--no-sandbox", "--disable-dev-shm-usage"]
         running = playwright.chromium.launch(executable_path=program, args=options)
+        expect.set_options(timeout=PATIENCE)
         yield running
         running.close()
 
@@ -70,7 +73,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     opened = browser.new_page(viewport=DESKTOP)  # type: ignore[arg-type]
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(PATIENCE)
     yield opened
     opened.close()
 

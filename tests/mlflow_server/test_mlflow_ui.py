@@ -11,7 +11,6 @@ from playwright.sync_api import Page, expect
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.xdist_group("mlflow_server"),  # one sweep for all
 ]
 

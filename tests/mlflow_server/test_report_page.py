@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, Page, expect
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.xdist_group("mlflow_server"),  # one sweep for all
 ]
 

@@ -26,7 +26,6 @@ from orchestrator.tracking.registry import fetch
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.xdist_group("mlflow_server"),  # one sweep for all
 ]
 

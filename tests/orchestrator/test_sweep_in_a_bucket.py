@@ -14,7 +14,7 @@ import yaml
 
 from infra.local.s3_server import S3Server, start_s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 SPEC: dict[str, Any] = {
     "name": "bucket",
