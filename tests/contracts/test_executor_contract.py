@@ -71,7 +71,7 @@ def start(
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
-    out, log = process.communicate(timeout=300)
+    out, log = process.communicate()
     return process.returncode, json.loads(out) if out else None, log
 
 

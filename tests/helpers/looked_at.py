@@ -32,7 +32,6 @@ def kd(environment: dict[str, str], *arguments: str) -> Any:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -26,6 +26,7 @@ SPEC: dict[str, Any] = {
     "datasets": ["digits"],
     "normal_classes": [0, 1],
     "structures": ["alone", "kdgan-1"],
+    "baselines": ["pca"],
     "scores": ["paper"],
     "seeds": 2,
     "student_widths": [[1, 1, 2]],

@@ -61,7 +61,7 @@ def kd(server: S3Server, tmp_path: Path) -> Kd:
 
 
 def ended(process: "subprocess.Popen[str]") -> Any:
-    out, log = process.communicate(timeout=200)
+    out, log = process.communicate()
     assert process.returncode == 0, log
     return json.loads(out), log
 

@@ -29,7 +29,7 @@ pytestmark = [  # of MLflow's own making
 
 RESERVED = (
     "all", "default", "good", "test", "CON", "nul", "-", "--help", "~", "~root", "$HOME", "%s%n",
-    "{x}", "[/old]", "[m4]", ":smile:", "null", "true", "01", "1", " ", "a b", "'", '"', ";", "*",
+    "{x}", "[red]", "[m4]", ":smile:", "null", "true", "01", "1", " ", "a b", "'", '"', ";", "*",
     "?x=1", "#", "\\", r"\xff", "\n", "a\tb", "<script>alert(1)<!--", "螺丝", "螺母", "é", "é",
     "\u202egnp", "a|b", "`", "$x^{$", "🔩", "x" * 200, "a.b", "A", "a", "İ", "ß", "\x7f",
 )  # fmt: skip
