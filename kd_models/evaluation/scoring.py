@@ -70,6 +70,18 @@ def batch_of(images: Tensor) -> int:
     return max(1, _PIXELS // (images.shape[-2] * images.shape[-1]))
 
 
+def over_images(compute: Callable[[Tensor], Tensor], images: Tensor, world: World) -> Tensor:
+    """Return ``compute`` of images (N, C, S, S), each process computing a part in batches.
+
+    Args:
+        compute: (n, C, S, S) -> (n, ...), each image on its own.
+        images: the images.
+        world: the processes.
+    """
+    size = batch_of(images)
+    return world.map_rows(lambda own: in_batches(compute, own, size), images)
+
+
 def score(scorer: Scorer, images: Tensor, world: World, targets: Mapping[str, Tensor]) -> Tensor:
     """Return the scores (N,) of images (N, C, S, S), each process computing a part.
 

@@ -4,6 +4,7 @@ Objectives draw none themselves: what one training draws must not depend on the 
 on the number of processes, or on whether it was interrupted.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +14,13 @@ from torch import Tensor
 
 from kd_models.methods.objectives import Batch
 
-_STREAM = 1 << 60
-"""keeps these numbers apart from the order of images, which has seeds below it"""
+
+def stream(name: str) -> int:
+    """Return a seed for the random numbers of this name, which are no other name's.
+
+    Of a seed torch reads the lowest 32 bits on the CPU, so they all depend on the name.
+    """
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,6 @@ def epoch_draws(draws: Mapping[str, Draw], count: int, seed: int, epoch: int) ->
         seed: of the training.
         epoch: from 0.
     """
-    generator = torch.Generator().manual_seed(_STREAM + seed * 1_000_003 + epoch)
+    generator = torch.Generator().manual_seed(stream(f"{seed}/draws/{epoch}"))
     while True:
         yield {name: draw.numbers(count, generator) for name, draw in draws.items()}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kd_models.evaluation.scoring import batch_of, in_batches
+from kd_models.evaluation.scoring import over_images
 from kd_models.methods.base import PackContext
 from kd_models.methods.objectives import Batch
 from kd_models.methods.vgg16 import VGG16, Teacher, tap_shapes
@@ -59,7 +59,7 @@ class FixedTeacher:
             joined = torch.cat([maps[layer - 1].flatten(1) for layer in layers], 1)
             return joined.half() if half else joined
 
-        whole = world.map_rows(lambda rows: in_batches(flat, rows, batch_of(images)), images)
+        whole = over_images(flat, images, world)
         shapes = [tap_shapes(VGG16, images.shape[-1])[layer - 1] for layer in layers]
         parts = whole.split([c * h * w for c, h, w in shapes], dim=1)
         return {

@@ -35,8 +35,31 @@ def run_fixed(network: nn.Module, *inputs: Tensor) -> Any:
 
     So that it can belong to another optimizer and another DDP wrapper.
     """
-    fixed = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    return functional_call(network, fixed, inputs)
+    return functional_call(network, _parameters(network, fixed=True), inputs)
+
+
+def run_aside(network: nn.Module, inputs: Tensor, *, fixed: bool) -> Tensor:
+    """Return a network's output for inputs that it is not to be deployed for.
+
+    Its running statistics stay those of its other inputs.
+
+    Args:
+        network: the network; of several outputs, the first is returned.
+        inputs: (B, ...).
+        fixed: whether gradients pass through it but stop short of its parameters.
+    """
+    tensors = _parameters(network, fixed=fixed)
+    tensors |= {name: buffer.clone() for name, buffer in network.named_buffers()}
+    outputs = functional_call(network, tensors, (inputs,))
+    first: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
+    return first
+
+
+def _parameters(network: nn.Module, *, fixed: bool) -> dict[str, Tensor]:
+    return {
+        name: parameter.detach() if fixed else parameter
+        for name, parameter in network.named_parameters()
+    }
 
 
 class WeightedObjective(Objective):

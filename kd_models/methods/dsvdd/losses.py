@@ -7,11 +7,6 @@ import torch
 from torch import Tensor
 
 
-def squared_distances(codes_BZ: Tensor, centre_Z: Tensor) -> Tensor:
-    """Return ||phi(x) - c||^2 of each code (B,), the terms of Eq. 4 and the score (Eq. 5)."""
-    return (codes_BZ - centre_Z).square().sum(1)
-
-
 def best_radius(distances_B: Tensor, nu: float) -> Tensor:
     """Return the R^2 that minimises Eq. 3 for these squared distances, a scalar.
 

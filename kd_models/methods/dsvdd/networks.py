@@ -11,9 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from kd_models.evaluation.scoring import batch_of, in_batches
+from kd_models.evaluation.scoring import over_images
 from kd_models.methods.base import CannotTrain
-from kd_models.methods.dsvdd.losses import best_radius, squared_distances
+from kd_models.methods.dsvdd.losses import best_radius
+from kd_models.methods.errors import squared_error
 from kd_models.methods.networks import IMAGE_SIZE
 from kd_models.values import Count, Value
 from kd_models.world import World
@@ -64,7 +65,7 @@ class ContrastNormalisation(nn.Module):
             normalised = _normalised(rows).flatten(1)
             return torch.stack([normalised.amin(1), normalised.amax(1)], 1)
 
-        found_N2 = world.map_rows(lambda own: in_batches(extremes, own, batch_of(own)), images)
+        found_N2 = over_images(extremes, images, world)
         least, most = found_N2[:, 0].min(), found_N2[:, 1].max()
         # Its mean absolute deviation is 1 as soon as one image has any.
         if not most - least > 1:
@@ -172,8 +173,8 @@ class Hypersphere(nn.Module):
         return codes
 
     def distances(self, x_BCSS: Tensor) -> Tensor:
-        """Return the squared distances to the centre (B,)."""
-        return squared_distances(self.codes(x_BCSS), self.centre)
+        """Return ||phi(x) - c||^2 of each image (B,), the terms of Eq. 4 and the score (Eq. 5)."""
+        return squared_error(self.codes(x_BCSS), self.centre)
 
     @torch.no_grad()
     def fit_centre(self, images: Tensor, world: World) -> None:
@@ -183,7 +184,7 @@ class Hypersphere(nn.Module):
         weights of 0 (Proposition 1).
         """
         self.eval()
-        codes_NZ = world.map_rows(lambda own: in_batches(self.codes, own, batch_of(own)), images)
+        codes_NZ = over_images(self.codes, images, world)
         mean_Z = codes_NZ.mean(0)
         least = mean_Z.new_tensor(_LEAST_CENTRE)
         signed_Z = torch.where(mean_Z < 0, -least, least)
@@ -193,10 +194,7 @@ class Hypersphere(nn.Module):
     def fit_radius(self, images: Tensor, nu: float, world: World) -> None:
         """Put R^2 to the (1 - nu)-quantile of the training images (N, C, S, S) (Section 3.2)."""
         self.eval()
-        distances_N = world.map_rows(
-            lambda own: in_batches(self.distances, own, batch_of(own)), images
-        )
-        self.radius.copy_(best_radius(distances_N, nu))
+        self.radius.copy_(best_radius(over_images(self.distances, images, world), nu))
 
 
 class LenetNetworks(Value):

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd_models.evaluation.scoring import batch_of, in_batches
+from kd_models.evaluation.scoring import over_images
 from kd_models.methods.base import NetworkStates, PackContext, seeded
 from kd_models.methods.distilled import Layers
 from kd_models.methods.eca_mkdad.scores import (
@@ -86,9 +86,7 @@ class FeatureCalibrationLearner(CalibrationLearner):
         count = min(self._step.images, len(images))
         chosen = images[evenly_chosen(len(images), count, images.device)]
         scorer = self.scorer()
-        logs_N2L = world.map_rows(
-            lambda rows: in_batches(scorer.log_distances, rows, batch_of(rows)), chosen
-        )
+        logs_N2L = over_images(scorer.log_distances, chosen, world)
         self._student.fit(logs_N2L)
 
     def scoring_targets(self, images: Tensor, world: World) -> Batch:

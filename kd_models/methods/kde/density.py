@@ -42,11 +42,11 @@ def bandwidth_of(rows_NK: Tensor, rule: Rule) -> float:
     """Return the bandwidth that a rule finds for normal images.
 
     Args:
-        rows_NK: the images, not all alike.
+        rows_NK: the images.
         rule: ``scott``, or ``cv`` for :func:`cross_validated`.
 
     Raises:
-        CannotTrain: there are too few images for it.
+        CannotTrain: the images are too few for it, or all alike.
     """
     return scott(rows_NK) if rule == "scott" else cross_validated(rows_NK, BANDWIDTHS)
 
@@ -55,9 +55,17 @@ def scott(rows_NK: Tensor) -> float:
     """Return Scott's bandwidth, sigma N^(-1 / (K + 4)) (Scott 1992).
 
     The sigma of all numbers is one, the root of their mean variance.
+
+    Raises:
+        CannotTrain: it is 0, or of one image, which has none.
     """
     count, size = rows_NK.shape
-    deviation = float(rows_NK.var(0).mean().sqrt())
+    deviation = float(rows_NK.var(0).mean().sqrt()) if count > 1 else 0.0
+    if not deviation > 0:
+        raise CannotTrain(
+            f"the {count} images that are kept are all alike: they have no bandwidth by Scott's "
+            "rule; keep more (memory) or give one (bandwidth)"
+        )
     return deviation * math.pow(count, -1 / (size + 4))
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
+from kd_models.evaluation.scoring import Scorer, over_images
 from kd_models.methods.base import CannotTrain, Learner, PackContext, seeded
 from kd_models.methods.errors import squared_error
 from kd_models.methods.fitted import DETECTOR
@@ -156,8 +156,7 @@ class LsaLearner(Learner):
 
     def calibrate(self, images: Tensor, world: World) -> None:
         """Fit the score's scales to the training images (N, C, S, S)."""
-        parts, size = self.scorer().parts, batch_of(images)
-        self._lsa.normalise(world.map_rows(lambda rows: in_batches(parts, rows, size), images))
+        self._lsa.normalise(over_images(self.scorer().parts, images, world))
 
     def scorer(self) -> LsaScorer:
         """Return the scorer."""

@@ -6,7 +6,6 @@ Shapes: B images in a batch, C image channels, S pixels a side, Z latent numbers
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from kd_models.methods.networks import ConvNetworks
 
@@ -43,28 +42,3 @@ class LatentDiscriminator(nn.Sequential):
         for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
         super().__init__(*layers, nn.Linear(sizes[-1], 1))
-
-
-def parameters_of(network: nn.Module, *, fixed: bool) -> dict[str, Tensor]:
-    """Return the parameters of a network by name, detached if they are ``fixed``."""
-    return {
-        name: parameter.detach() if fixed else parameter
-        for name, parameter in network.named_parameters()
-    }
-
-
-def run_aside(network: nn.Module, inputs: Tensor, *, fixed: bool) -> Tensor:
-    """Return a network's output for inputs that it is not to be deployed for.
-
-    Its running statistics stay those of its other inputs.
-
-    Args:
-        network: the network; of several outputs, the first is returned.
-        inputs: (B, ...).
-        fixed: whether gradients pass through it but stop short of its parameters.
-    """
-    tensors = parameters_of(network, fixed=fixed)
-    tensors |= {name: buffer.clone() for name, buffer in network.named_buffers()}
-    outputs = functional_call(network, tensors, (inputs,))
-    first: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
-    return first

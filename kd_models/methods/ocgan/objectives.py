@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from kd_models.methods.adversarial import cross_entropies
 from kd_models.methods.errors import mean_squared_error
 from kd_models.methods.networks import Discriminator
-from kd_models.methods.objectives import LOSS, Batch, WeightedObjective
+from kd_models.methods.objectives import LOSS, Batch, WeightedObjective, run_aside
 from kd_models.methods.ocgan.mining import Mining, mine
-from kd_models.methods.ocgan.networks import AutoEncoder, LatentDiscriminator, run_aside
+from kd_models.methods.ocgan.networks import AutoEncoder, LatentDiscriminator
 
 NOISE = "noise"
 """n / its deviation, standard normal, (B, C, S, S)"""

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from kd_models.evaluation.scoring import Scorer, batch_of, in_batches
+from kd_models.evaluation.scoring import Scorer, over_images
 from kd_models.methods.base import NetworkStates, PackContext, seeded
 from kd_models.methods.fitted import DETECTOR, CalibrationLearner, UnseededStep
 from kd_models.methods.ganomaly.networks import NetworkConfig
@@ -67,10 +67,7 @@ class GanCalibrationLearner(CalibrationLearner):
     def calibrate(self, images: Tensor, world: World) -> None:
         """Fit the score to the features of the images (N, C, S, S)."""
         network = self._network.eval()
-        features_NF = world.map_rows(
-            lambda rows: in_batches(network.features, rows, batch_of(rows)), images
-        )
-        network.fit(features_NF)
+        network.fit(over_images(network.features, images, world))
 
     def scorer(self) -> Scorer:
         """Return the scorer: the network's output is the score."""

@@ -1,14 +1,14 @@
 """P-KDGAN (IJCAI 2020): the networks and objectives of one training step of a structure."""
 
-import hashlib
 from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from kd_models.evaluation.scoring import batch_of, in_batches
+from kd_models.evaluation.scoring import over_images
 from kd_models.methods.base import Learner, NetworkStates, PackContext, Step
+from kd_models.methods.draws import stream
 from kd_models.methods.ganomaly.losses import Distance
 from kd_models.methods.ganomaly.networks import Generator, NetworkConfig
 from kd_models.methods.ganomaly.objectives import DiscriminatorObjective
@@ -117,7 +117,7 @@ class GanLearner(Learner):
             if network is None:
                 continue
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(_stream(seed, role))
+                torch.manual_seed(stream(f"{seed}/{role}"))
                 self._generators[role] = network.generator()
                 if adversarial:
                     self._discriminators[role] = network.discriminator()
@@ -171,14 +171,11 @@ class GanLearner(Learner):
         if not self.structure.distils or self.structure.trains_teacher:
             return {}
         teacher = self._generators["teacher"].to(world.device).eval()
-        outputs = world.map_rows(
-            lambda rows: in_batches(
-                lambda x: torch.cat([part.flatten(1) for part in teacher(x)], 1),
-                rows,
-                batch_of(images),
-            ),
-            images,
-        )
+
+        def flat(x: Tensor) -> Tensor:
+            return torch.cat([part.flatten(1) for part in teacher(x)], 1)
+
+        outputs = over_images(flat, images, world)
         z1, x_hat, z2 = outputs.split([LATENT, images[0].numel(), LATENT], dim=1)
         parts = (z1.contiguous(), x_hat.reshape(images.shape), z2.contiguous())
         return dict(zip(TARGET_KEYS, parts, strict=True))
@@ -187,8 +184,3 @@ class GanLearner(Learner):
         """Return what scores images by the network of interest, in evaluation mode."""
         generator = self._generators[self.structure.scored]
         return NoveltyScorer(generator.eval(), self.config.distance)
-
-
-def _stream(seed: int, role: str) -> int:
-    digest = hashlib.sha256(f"{seed}/{role}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")

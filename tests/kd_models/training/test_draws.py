@@ -73,6 +73,16 @@ def test_what_is_drawn_is_a_function_of_seed_and_epoch() -> None:
     assert not torch.equal(next(stream)["noise"], next(stream)["noise"])
 
 
+def test_what_is_drawn_has_nothing_to_do_with_weights_or_the_order_of_images() -> None:
+    draws = {"noise": Draw((5,))}
+    for seed in range(3):
+        # The one is the seed of weights, the others of orders, of the first epochs.
+        for other in (seed, *(seed * 1_000_003 + epoch for epoch in range(3))):
+            numbers = torch.randn(8, 5, generator=torch.Generator().manual_seed(other))
+            for epoch in range(3):
+                assert not torch.equal(next(epoch_draws(draws, 8, seed, epoch))["noise"], numbers)
+
+
 def test_numbers_are_as_they_are_asked_for() -> None:
     drawn = next(epoch_draws({"n": Draw((100,)), "u": Draw((100,), "uniform")}, 100, 0, 0))
     assert drawn["n"].mean().abs() < 0.05

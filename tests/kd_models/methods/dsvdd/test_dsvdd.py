@@ -15,12 +15,7 @@ from kd_models.data import dataset_row
 from kd_models.evaluation.cost import complexity
 from kd_models.methods.base import CannotTrain, Learner, PackContext
 from kd_models.methods.dsvdd import METHOD
-from kd_models.methods.dsvdd.losses import (
-    best_radius,
-    outside_boundary,
-    squared_distances,
-    weight_decay,
-)
+from kd_models.methods.dsvdd.losses import best_radius, outside_boundary, weight_decay
 from kd_models.methods.dsvdd.networks import (
     Contrast,
     ContrastNormalisation,
@@ -30,6 +25,7 @@ from kd_models.methods.dsvdd.networks import (
 )
 from kd_models.methods.dsvdd.settings import DsvddSettings
 from kd_models.methods.dsvdd.step import AutoEncoderStep, DsvddStep, SvddStep
+from kd_models.methods.errors import squared_error
 from kd_models.methods.objectives import LOSS
 from kd_models.recipe import Recipe
 from kd_models.training.epochs import train
@@ -67,9 +63,9 @@ def eq_3(distances: np.ndarray, radius: float, nu: float) -> float:
 # Losses
 
 
-def test_the_distances_by_hand() -> None:
+def test_the_squared_distances_by_hand() -> None:
     codes, centre = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([1.0, 1.0])
-    assert squared_distances(codes, centre).tolist() == [1.0, 5.0]
+    assert squared_error(codes, centre).tolist() == [1.0, 5.0]
 
 
 def test_the_radius_and_what_is_outside_by_hand() -> None:

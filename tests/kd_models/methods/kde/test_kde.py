@@ -171,6 +171,9 @@ def test_images_that_are_all_alike_or_too_few_are_refused() -> None:
         Density(1, Space(), 9, "scott").fit(images(1).expand(9, -1, -1, -1))
     with pytest.raises(CannotTrain, match="4 images cannot be divided into 5 parts"):
         Density(1, Space(), 9, "cv").fit(images(4))
+    for memory, kept in ((1, images(9)), (2, images(9)[[0, *range(8), 0]])):
+        with pytest.raises(CannotTrain, match=rf"the {memory} images that are kept are all alike"):
+            Density(1, Space(), memory, "scott").fit(kept)
 
 
 def test_what_it_costs() -> None:
