@@ -8,7 +8,8 @@ from kd_models.methods.errors import squared_error
 def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
     """Return -log p(x | z) of each image (B,), but for a constant.
 
-    Gaussian of variance 1 around the reconstruction (Appendix C.2): half the sum of squares.
+    Gaussian of variance 1 around the reconstruction: half the sum of squares. In the paper's
+    Appendix C.2 the variance is the decoder's.
     """
     return squared_error(x, x_hat) / 2
 

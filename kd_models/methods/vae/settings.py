@@ -18,7 +18,7 @@ class VaeSettings(NetworkSettings):
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "recommended": {"training": {"epochs": 20, "lr": 0.001, "betas": (0.9, 0.999)}},
-            # Section 5: minibatches of 100.
+            # Section 5: minibatches of 100, by Adagrad with a little weight decay: Adam for that.
             "paper": {
                 "training": {
                     "epochs": 100,

@@ -61,7 +61,7 @@ class VaeScorer(Scorer):
 
 
 class VaeObjective(Objective):
-    """The negative bound, of one sample z for each image (Eq. 8 with L = 1)."""
+    """The negative bound, of one sample z for each image (Eq. 10 with L = 1)."""
 
     def __init__(self, vae: Vae) -> None:
         super().__init__()
