@@ -40,7 +40,7 @@ test: install
 	$(BIN)/python -m pytest -m "cluster and not long"
 
 test-fast: install
-	$(IN_PARALLEL) -m "not cluster and not slow"
+	$(IN_PARALLEL) -m "not cluster and not slow and not long"
 
 test-long: install
 	$(BIN)/python -m pytest -m long

@@ -76,7 +76,7 @@ def test_what_is_drawn_is_a_function_of_seed_and_epoch() -> None:
 def test_what_is_drawn_has_nothing_to_do_with_weights_or_the_order_of_images() -> None:
     draws = {"noise": Draw((5,))}
     for seed in range(3):
-        # The one is the seed of weights, the others of orders, of the first epochs.
+        # Weights have the training's seed; the order of images has one for each epoch.
         for other in (seed, *(seed * 1_000_003 + epoch for epoch in range(3))):
             numbers = torch.randn(8, 5, generator=torch.Generator().manual_seed(other))
             for epoch in range(3):
