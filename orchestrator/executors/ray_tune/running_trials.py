@@ -20,7 +20,7 @@ from orchestrator.planning.pack import Pack
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-_POLL_SECONDS = 0.3
+_REFRESH_SECONDS = 0.3
 _MOST_IDLE_SECONDS = 30.0
 """that a trial waits for another pack: it holds CPUs and GPUs meanwhile, but its start takes ten"""
 
@@ -51,7 +51,7 @@ class RunningTrials:
         """by trial, its request, and when it was made"""
         self._answers: dict[str, tuple[PackRequest, tuple[str, ...]]] = {}
         """by trial, the last one"""
-        self._polled = 0.0
+        self._refreshed = 0.0
 
     def suggest(self, trial_id: str) -> Pack | None:
         """Return a pack for a new trial. Trials that wait for another one come first."""
@@ -70,13 +70,14 @@ class RunningTrials:
         return self._packs.pop(trial_id, None)
 
     def refresh(self) -> None:
-        """Pass on what was posted, if that was not done a moment ago."""
-        if time.monotonic() - self._polled > _POLL_SECONDS:
+        """Pass on what was posted, and show it, if that was not done a moment ago."""
+        # Not by when it was last polled: Tune asks for a trial at every step, so that is always now.
+        if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
+            self._refreshed = time.monotonic()
             self._poll()
             self._listener.refresh()
 
     def _poll(self) -> None:
-        self._polled = time.monotonic()
         events: list[ProgressEvent]
         requests: list[PackRequest]
         try:

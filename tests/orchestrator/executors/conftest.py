@@ -21,6 +21,7 @@ class Recorder:
 
     events: list[str] = field(default_factory=list)
     spoke: threading.Event = field(default_factory=threading.Event)
+    refreshes: int = 0
 
     def pack_started(self, pack: Pack) -> None:
         self.events.append(f"started {pack.title}")
@@ -32,7 +33,8 @@ class Recorder:
 
     def epochs_finished(self, stage_key: str, rows: Any) -> None: ...
 
-    def refresh(self) -> None: ...
+    def refresh(self) -> None:
+        self.refreshes += 1
 
     def said(self, line: str) -> None:
         self.events.append(line)
