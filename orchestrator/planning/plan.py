@@ -51,7 +51,7 @@ class Plan:
         return {
             (stage.parents[-1], type(stage.step)): stage
             for stage in self.stages.values()
-            if stage.recipe is None and stage.kind == "teacher" and stage.parents
+            if not stage.is_trained and stage.kind == "teacher" and stage.parents
         }
 
     @cached_property

@@ -71,6 +71,11 @@ class Stage:
         return self.step_with_recipe.recipe
 
     @property
+    def is_trained(self) -> bool:
+        """Return whether it is trained by steps; what is only fitted has no seed of its own."""
+        return self.recipe is not None
+
+    @property
     def epochs(self) -> int:
         """Return the epochs that it trains; fitting counts as one."""
         return self.recipe.epochs if self.recipe else 1
@@ -105,7 +110,7 @@ class Stage:
     @property
     def step_title(self) -> str:
         """Return the step's name, with a note if it is a second step of training."""
-        is_second = len(self.parents) > 1 and self.recipe is not None
+        is_second = len(self.parents) > 1 and self.is_trained
         return f"{self.step.name} as second step" if is_second else self.step.name
 
     @property

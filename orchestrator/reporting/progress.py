@@ -45,7 +45,7 @@ class Progress:
     @cached_property
     def has_seeds(self) -> bool:
         """Return whether seeds tell stages apart."""
-        return len({stage.seed for stage in self.stages.values()}) > 1
+        return len({stage.seed for stage in self.stages.values() if stage.is_trained}) > 1
 
     @cached_property
     def total_epochs(self) -> int:
@@ -119,6 +119,7 @@ def counted(stages: Sequence[Stage], with_seeds: bool) -> str:
 
 
 def _group_title(name: str, stages: Sequence[Stage], with_seeds: bool) -> str:
+    with_seeds = with_seeds and stages[0].is_trained
     if len(stages) == 1:
         seed = f" seed {stages[0].seed}" if with_seeds else ""
         return f"{stages[0].title}{seed}"

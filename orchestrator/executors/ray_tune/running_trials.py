@@ -71,7 +71,7 @@ class RunningTrials:
 
     def refresh(self) -> None:
         """Pass on what was posted, and show it, if that was not done a moment ago."""
-        # Not by when it was last polled: Tune asks for a trial at every step, so that is always now.
+        # Not by the last poll: Tune asks for a trial at every step, so that is always now.
         if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = time.monotonic()
             self._poll()

@@ -246,6 +246,11 @@ def test_a_line_says_what_runs(
         ),
         ({}, "digits 0 kdgan-2"),
         ({"seeds": [7]}, "digits 0 kdgan-2"),
+        (
+            {"seeds": [0, 1], "scores": ["calibrated"]},
+            "2 digits kdgan-2 calibrated (class 0)",  # fitted to students of two seeds, without one
+        ),
+        ({"seeds": [7], "scores": ["calibrated"]}, "digits 0 kdgan-2 calibrated"),
     ],
 )
 def test_stages_are_counted_and_seeds_are_said_where_they_tell_them_apart(
